@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 METADATA_KEY = "convscope.card"
-FORMAT = "convscope/1"
 
 
 class Part(BaseModel):
@@ -114,7 +113,7 @@ class Golden(Part):
 class ModelCard(Part):
     """What a model file says about itself."""
 
-    format: Literal["convscope/1"] = FORMAT
+    format: Literal["convscope/1"] = "convscope/1"
     task: Literal["multiclass", "binary"]
     labels: tuple[str, ...] = Field(min_length=2)
     input: InputCard
