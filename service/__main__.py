@@ -1,0 +1,38 @@
+"""`python -m service [serve]`: run the service with the settings of the environment."""
+
+import argparse
+import logging
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from service.app import create_app
+from service.settings import PREFIX, Settings
+
+
+def main() -> None:
+    """Parse the command line and serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve")
+    parser.parse_args()
+    serve(_settings())
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Access is counted in /metrics; a line a request would cost more than answering a small one does.
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        complaints = [f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
+        sys.exit("\n".join(complaints))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What an answer may look like: which of the forms the client accepts, and JSON that any parser reads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import Request, Response
+
+from service.errors import InvalidRequest, NotAcceptable, TooLarge
+
+JSON = "application/json"
+NPZ = "application/x-npz"
+PNG = "image/png"
+
+
+def json_answer(payload: Mapping[str, Any], max_bytes: int) -> Response:
+    """`payload` as JSON. Raises InvalidRequest where it holds NaN or infinity, which JSON cannot say, and TooLarge."""
+    try:
+        body = json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError as error:
+        raise InvalidRequest(f"the answer holds NaN or infinity, which JSON cannot say; ask for {NPZ}") from error
+    return sized(body, JSON, max_bytes)
+
+
+def sized(body: bytes, media_type: str, max_bytes: int) -> Response:
+    """An answer of at most `max_bytes`. Raises TooLarge."""
+    if len(body) > max_bytes:
+        raise TooLarge(f"the answer has {len(body)} bytes, the limit is {max_bytes}: ask for fewer pictures or layers")
+    return Response(body, media_type=media_type)
+
+
+def accepts_json(request: Request) -> None:
+    """Refuse a client that would not read JSON, at a door that has nothing else. Raises NotAcceptable."""
+    acceptable(request, [JSON])
+
+
+def acceptable(request: Request, offers: Sequence[str]) -> str:
+    """The media type of `offers` that the client likes best, the first of equals (RFC 9110, section 12.5.1).
+
+    Raises NotAcceptable when its Accept header admits none of them.
+    """
+    accepted = _ranges(request.headers.get("accept") or "*/*")
+    quality = {offer: _quality(offer, accepted) for offer in offers}
+    best = max(offers, key=lambda offer: quality[offer])
+    if quality[best] <= 0:
+        raise NotAcceptable(f"this door gives {', '.join(offers)}; the request accepts {request.headers['accept']}")
+    return best
+
+
+def _ranges(header: str) -> dict[str, float]:
+    """'text/*;q=0.5, image/png' -> {'text/*': 0.5, 'image/png': 1.0}"""
+    ranges = {}
+    for element in header.split(","):
+        media_range, *parameters = (part.strip().lower() for part in element.split(";"))
+        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+        ranges[media_range] = _number(weights[0]) if weights else 1.0
+    return ranges
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _quality(offer: str, ranges: Mapping[str, float]) -> float:
+    """The weight of the most specific range that covers `offer`."""
+    covering = (offer, f"{offer.split('/')[0]}/*", "*/*")
+    return next((ranges[media_range] for media_range in covering if media_range in ranges), 0.0)

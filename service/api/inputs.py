@@ -1,0 +1,50 @@
+"""The first half of every walk that starts with pictures: body -> encoded pictures -> rows for the model."""
+
+from fastapi import Request
+
+from service.api.bodies import pictures_of
+from service.api.services import Services
+from service.api.stages import Stages
+from service.inference.model import Row, ServedModel
+
+_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+
+REQUEST_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One picture as it is, or many as multipart fields `images`, or many as base64 in JSON.",
+        "content": {
+            "image/png": _PICTURE,
+            "image/jpeg": _PICTURE,
+            "image/webp": _PICTURE,
+            "image/gif": _PICTURE,
+            "image/bmp": _PICTURE,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "byte"}}
+                    },
+                }
+            },
+        },
+    }
+}
+"""OpenAPI's words for what `rows_of` takes: FastAPI cannot see it, as the handlers read the body themselves."""
+
+
+async def rows_of(request: Request, body: bytes, served: ServedModel, services: Services, stages: Stages) -> list[Row]:
+    """One row per picture in the body. Raises what `pictures_of` and `Decoder.decode` raise, and MissingCard."""
+    card = served.image_card().input
+    with stages.measure("decode"):
+        pictures = pictures_of(request.headers.get("content-type"), body, max_pictures=services.settings.max_pictures)
+        arrays = await services.decoder.decode(pictures, card)
+    return [{card.name: array} for array in arrays]

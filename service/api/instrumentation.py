@@ -1,0 +1,76 @@
+"""What every answer carries and every request counts: X-Request-ID, Server-Timing, duration, requests in flight.
+
+Pure ASGI, because Starlette's BaseHTTPMiddleware hides a client's departure from the handlers.
+"""
+
+import logging
+import re
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import problem
+from service.api.stages import stages_in
+from service.metrics import Metrics
+
+SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+log = logging.getLogger(__name__)
+
+
+class Instrumentation:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; anything else passes through."""
+        if scope["type"] == "http":
+            await _Exchange(self._metrics, scope, send).run(self._app, receive)
+        else:
+            await self._app(scope, receive, send)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, metrics: Metrics, scope: Scope, send: Send) -> None:
+        self._metrics = metrics
+        self._scope = scope
+        self._send = send
+        self._stages = stages_in(scope)
+        self._status: int | None = None
+        given = Headers(scope=scope).get("x-request-id", "")
+        self._id = given if SAFE_ID.fullmatch(given) else uuid4().hex
+
+    async def run(self, app: ASGIApp, receive: Receive) -> None:
+        with self._metrics.in_flight.track_inprogress():
+            try:
+                await app(self._scope, receive, self._answer)
+            except Exception:
+                log.exception("request %s failed", self._id)
+                if self._status is not None:
+                    raise
+                failure = problem(self._scope["path"], 500, f"the service failed; its log tells why under {self._id}")
+                await failure(self._scope, receive, self._answer)
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._id
+            headers["Server-Timing"] = self._stages.server_timing()
+            self._count(message["status"])
+        await self._send(message)
+
+    def _count(self, status: int) -> None:
+        self._metrics.request_duration.labels(self._endpoint(), str(status)).observe(self._stages.total)
+        if self._stages.model:
+            self._metrics.observe_stages(*self._stages.model, self._stages.seconds)
+
+    def _endpoint(self) -> str:
+        """The route's template, never a raw path: a metric's labels must be bounded."""
+        return getattr(self._scope.get("route"), "path", "unmatched")

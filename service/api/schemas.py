@@ -1,0 +1,141 @@
+"""The types of what the doors answer: mypy checks the handlers against them, /docs shows them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+
+class Problem(TypedDict):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: Annotated[str, Field(description="what was wrong with this very request")]
+    instance: str
+
+
+class ProtocolError(TypedDict):
+    """The Open Inference Protocol's error."""
+
+    error: str
+
+
+class Health(TypedDict, total=False):
+    """An answer of the Open Inference Protocol's health doors."""
+
+    live: bool
+    ready: bool
+
+
+class ModelDescription(TypedDict):
+    """A model and one of its versions."""
+
+    name: str
+    versions: Annotated[list[str], Field(description="every version that was found, oldest first")]
+    default_version: Annotated[str, Field(description="the version that answers when none is named")]
+    version: Annotated[str, Field(description="the version that the following fields are about")]
+    state: Literal["ready", "failed"]
+    reason: Annotated[str | None, Field(description="why it is not ready")]
+    sha256: Annotated[str | None, Field(description="of the model file")]
+    provider: Annotated[str | None, Field(description="onnxruntime's execution provider that it runs on")]
+    card: Annotated[dict[str, Any] | None, Field(description="what the file says about itself")]
+
+
+class ModelList(TypedDict):
+    """Every model."""
+
+    default: Annotated[str | None, Field(description="the model to start with")]
+    models: list[ModelDescription]
+
+
+class Class(TypedDict):
+    """One class and its probability."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class Prediction(TypedDict):
+    """The most probable classes of one picture, best first."""
+
+    classes: list[Class]
+
+
+class Predictions(TypedDict):
+    """One prediction per picture, in the order of the request."""
+
+    model: str
+    version: str
+    predictions: list[Prediction]
+
+
+class LayerRow(TypedDict):
+    """A tensor that a node of the graph yields; null where a field has no meaning."""
+
+    name: str
+    op: Annotated[str, Field(description="the ONNX operator")]
+    inputs: Annotated[list[str], Field(description="the layers, or inputs of the graph, that feed it")]
+    folded: Annotated[list[str], Field(description="the modules that the exporter folded into it")]
+    shape: Annotated[
+        list[int | Literal["N"] | None] | None, Field(description='"N": the batch; null: known only at run time')
+    ]
+    kernel: list[int] | None
+    stride: list[int] | None
+    padding: Annotated[list[int] | None, Field(description="all begins, then all ends")]
+    dilation: list[int] | None
+    groups: int | None
+    parameters: int
+    macs: Annotated[int | None, Field(description="multiply-adds for one input")]
+
+
+class LayerTotals(TypedDict):
+    """Sums over the graph; a weight that layers share counts once."""
+
+    parameters: int
+    macs: int | None
+    layers: int
+
+
+class LayerTable(TypedDict):
+    """Every layer of a model, in the order in which they are computed."""
+
+    model: str
+    version: str
+    layers: list[LayerRow]
+    totals: LayerTotals
+
+
+class Channel(TypedDict):
+    """One channel of one layer for one picture; `zeros` is the fraction of values that are exactly 0."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    zeros: float
+
+
+class LayerSummary(TypedDict):
+    """One layer's feature map for one picture."""
+
+    name: str
+    op: str
+    shape: Annotated[list[int], Field(description="without the batch")]
+    channels: list[Channel]
+
+
+class LayerSummaries(TypedDict):
+    """The layers asked for, in that order, for one picture."""
+
+    layers: list[LayerSummary]
+
+
+class FeatureMapSummaries(TypedDict):
+    """One entry per picture, in the order of the request."""
+
+    model: str
+    version: str
+    images: list[LayerSummaries]

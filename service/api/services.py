@@ -1,0 +1,53 @@
+"""What the doors work with: made once by `app`, handed to every handler."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from service.api.stages import stages_of
+from service.inference.decoding import Decoder
+from service.inference.model import ServedModel
+from service.inference.repository import ModelRepository
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that answer a request."""
+
+    settings: Settings
+    metrics: Metrics
+    repository: ModelRepository
+    decoder: Decoder
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that got this request."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+def served_model(request: Request) -> ServedModel:
+    """The model that the path names, by default its newest version. Raises UnknownName or NotReady."""
+    served = services_of(request).repository.find(request.path_params["model"], request.path_params.get("version"))
+    stages_of(request).model = (served.name, served.version)
+    return served
+
+
+ModelName = Annotated[str, Path(description="a model, as `GET /v1/models` lists it", examples=["fashion-mnist"])]
+VersionNumber = Annotated[str, Path(description="one of its versions", examples=["1"])]
+
+
+def default_version(model: ModelName) -> None:
+    """Document the path parameter of a door without a version."""
+
+
+def one_version(model: ModelName, version: VersionNumber) -> None:
+    """Document the path parameters of a door with a version."""
+
+
+ServicesOf = Annotated[Services, Depends(services_of)]
+Served = Annotated[ServedModel, Depends(served_model)]

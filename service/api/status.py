@@ -1,0 +1,31 @@
+"""Liveness, readiness and /metrics."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import choose_encoder
+
+from service.api.schemas import Health, ProtocolError
+from service.api.services import ServicesOf
+from service.errors import NotReady
+
+router = APIRouter(tags=["status"])
+
+
+@router.get("/v2/health/live")
+async def live() -> Health:
+    """The process answers. It says nothing of load or models."""
+    return {"live": True}
+
+
+@router.get("/v2/health/ready", responses={503: {"model": ProtocolError}})
+async def ready(services: ServicesOf) -> Health:
+    """Every version that was found has been tried, and at least one answers."""
+    if not services.repository.ready:
+        raise NotReady("no model is ready; the log and GET /v1/models say why")
+    return {"ready": True}
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request, services: ServicesOf) -> Response:
+    """Prometheus metrics, as text or OpenMetrics."""
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(services.metrics.registry), headers={"Content-Type": content_type})

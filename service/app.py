@@ -1,0 +1,128 @@
+"""create_app(settings): the one place where the parts are put together."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import onnx
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from service.api import feature_maps, layers, models, predictions, problems, status
+from service.api.instrumentation import Instrumentation
+from service.api.schemas import Problem
+from service.api.services import Services, default_version, one_version
+from service.inference.batcher import MicroBatcher
+from service.inference.decoding import Decoder
+from service.inference.feature_maps import FeatureMaps
+from service.inference.loading import Loader
+from service.inference.model import Model, Row, open_session, row_key
+from service.inference.repository import ModelRepository
+from service.metrics import Metrics
+from service.settings import Settings
+
+MODEL_DOORS: tuple[APIRouter, ...] = (models.router, predictions.router, layers.router, feature_maps.router)
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole service as an ASGI application; its lifespan loads the models and drains them."""
+    services = _services(settings)
+    app: FastAPI = FastAPIOffline(
+        title="convscope",
+        version=version("convscope"),
+        description="Serves convolutional networks from ONNX, and shows every layer at work.",
+        lifespan=partial(_lifespan, services),
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.add_middleware(Instrumentation, metrics=services.metrics)
+    problems.install(app)
+    _include_doors(app)
+    return app
+
+
+def _include_doors(app: FastAPI) -> None:
+    app.add_api_route("/", _home, include_in_schema=False)
+    app.include_router(status.router)
+    app.include_router(models.listing)
+    refusals: dict[int | str, dict[str, Any]] = {
+        "default": {"model": Problem, "description": "a problem, as RFC 9457 has it"}
+    }
+    for prefix, addressed in (
+        ("/v1/models/{model}", default_version),
+        ("/v1/models/{model}/versions/{version}", one_version),
+    ):
+        for router in MODEL_DOORS:
+            app.include_router(router, prefix=prefix, dependencies=[Depends(addressed)], responses=refusals)
+
+
+async def _home() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+def _services(settings: Settings) -> Services:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    metrics = Metrics(registry)
+    decoder = Decoder(
+        threads=settings.decode_threads,
+        max_pixels=settings.max_pixels,
+        max_pixels_in_flight=settings.max_pixels_in_flight,
+    )
+    return Services(settings, metrics, ModelRepository(settings.models, _loader(settings, metrics).load), decoder)
+
+
+def _loader(settings: Settings, metrics: Metrics) -> Loader:
+    def batcher(name: str, number: str, model: Model) -> MicroBatcher[Row, Row]:
+        return MicroBatcher(
+            model.run,
+            key=row_key,
+            observer=metrics.batches(name, number),
+            max_batch_size=settings.max_batch_size,
+            max_queue_size=settings.max_queue_size,
+            max_queue_delay=settings.max_queue_delay_ms / 1000,
+            runners=settings.runners,
+        )
+
+    def inside(proto: onnx.ModelProto) -> FeatureMaps:
+        return FeatureMaps(
+            proto,
+            partial(open_session, threads=1),
+            capacity=settings.feature_map_sessions,
+            queue_size=settings.feature_map_queue,
+        )
+
+    return Loader(partial(open_session, threads=settings.intra_op_threads), batcher, inside)
+
+
+@asynccontextmanager
+async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - Starlette passes it
+    log.info("settings: %s", services.settings.model_dump_json())
+    services.repository.load_all()
+    _report(services)
+    for served in services.repository.served():
+        served.start()
+    yield
+    for served in services.repository.served():
+        await served.stop()
+    services.decoder.close()
+
+
+def _report(services: Services) -> None:
+    """Say in the log and in the metrics what came of every version."""
+    for entry in services.repository.entries():
+        for one in entry.versions.values():
+            if one.served is None:
+                services.metrics.load_failures.labels(entry.name).inc()
+                continue
+            provider = one.served.model.provider
+            services.metrics.model_info.labels(entry.name, one.number, provider, "auto", one.served.sha256).set(1)
+            log.info("model %s version %s answers on %s", entry.name, one.number, provider)

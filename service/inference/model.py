@@ -1,0 +1,112 @@
+"""A served model: an onnxruntime session that runs rows, the batcher in front of it, and the way to look inside."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.errors import MissingCard, RunFailed
+from service.inference.batcher import MicroBatcher
+from service.inference.card import ModelCard
+from service.inference.feature_maps import FeatureMaps, LayerValues
+from service.inference.graph import Graph
+
+Row = Mapping[str, NDArray[np.generic]]
+"""One input (or output) of a model: tensor name -> array without the batch dimension."""
+
+
+def row_key(row: Row) -> Hashable:
+    """Rows of equal key can be stacked into one batch: same names, shapes and dtypes."""
+    return tuple((name, array.shape, array.dtype) for name, array in sorted(row.items()))
+
+
+def stack(rows: Sequence[Row]) -> dict[str, NDArray[np.generic]]:
+    """Rows of one key -> a batch: each array gets a first dimension of `len(rows)`."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def open_session(model: str | bytes, threads: int) -> ort.InferenceSession:
+    """Open an ONNX file (its path, or its bytes) on the best provider there is, with `threads` threads a run.
+
+    Raises onnxruntime's exceptions when it cannot.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A thread that spins while it waits takes its core from decoding and from the event loop.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    wanted = [
+        name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in ort.get_available_providers()
+    ]
+    return ort.InferenceSession(model, options, providers=wanted)
+
+
+class Model:
+    """An open session that takes rows and gives rows; `batches` says whether it may run several at once."""
+
+    def __init__(self, session: ort.InferenceSession, *, batches: bool) -> None:
+        self.session = session
+        self.batches = batches
+        self.outputs: list[str] = [output.name for output in session.get_outputs()]
+
+    @property
+    def provider(self) -> str:
+        """The execution provider it really runs on, which need not be the one that was wanted."""
+        return str(self.session.get_providers()[0])
+
+    def run(self, rows: Sequence[Row]) -> list[Row]:
+        """Run rows of one `row_key`; the outputs come as rows in the same order. Raises RunFailed."""
+        if self.batches:
+            return self._run_together(rows)
+        return [self._run_together([row])[0] for row in rows]
+
+    def _run_together(self, rows: Sequence[Row]) -> list[Row]:
+        try:
+            values = self.session.run(self.outputs, stack(rows))
+        except Exception as error:  # onnxruntime raises a class of its own for every status, all plain Exceptions
+            raise RunFailed(f"the model failed: {error}") from error
+        for name, value in zip(self.outputs, values, strict=True):
+            if not np.shape(value) or len(value) != len(rows):
+                raise RunFailed(f"output {name!r} has shape {np.shape(value)} for a batch of {len(rows)}")
+        return [dict(zip(self.outputs, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One version of one model, ready to answer."""
+
+    name: str
+    version: str
+    sha256: str
+    card: ModelCard | None
+    graph: Graph
+    model: Model
+    batcher: MicroBatcher[Row, Row]
+    feature_maps: FeatureMaps
+
+    def start(self) -> None:
+        """Begin to answer. Call it on the event loop."""
+        self.batcher.start()
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what was accepted."""
+        await self.batcher.stop()
+        await self.feature_maps.close()
+
+    def image_card(self) -> ModelCard:
+        """The card of a model that takes pictures. Raises MissingCard when it does not say that it does."""
+        if self.card is None:
+            raise MissingCard(f"model {self.name!r} has no card, so nobody knows how to turn a picture into its input")
+        if self.card.input.kind != "image":
+            raise MissingCard(f"model {self.name!r} takes inputs of kind {self.card.input.kind!r}, not pictures")
+        return self.card
+
+    async def look_inside(self, rows: Sequence[Row], layers: Sequence[str]) -> LayerValues:
+        """The feature maps of `layers`, first axis the rows; one by one where the model cannot run several at once."""
+        if self.model.batches:
+            return await self.feature_maps.compute(stack(rows), layers)
+        singles = [await self.feature_maps.compute(stack([row]), layers) for row in rows]
+        return LayerValues.joined(singles)

@@ -1,0 +1,113 @@
+"""models/<name>/<version>/ on disk: what is there, what came of it, and which version answers."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from service.errors import ModelRejected, NotReady, UnknownName
+from service.inference.model import ServedModel
+
+FILE = "model.onnx"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version that was found: served, or the reason why not."""
+
+    number: str
+    served: ServedModel | None
+    reason: str | None = None
+
+    @property
+    def state(self) -> Literal["ready", "failed"]:
+        """`ready` or `failed`."""
+        return "ready" if self.served else "failed"
+
+
+@dataclass
+class Entry:
+    """One model: its versions by number, oldest first."""
+
+    name: str
+    versions: dict[str, Version] = field(default_factory=dict)
+
+    @property
+    def default(self) -> Version:
+        """The version that answers without a number: the newest that is ready, else the newest."""
+        newest_first = list(reversed(self.versions.values()))
+        return next((version for version in newest_first if version.served), newest_first[0])
+
+
+class ModelRepository:
+    """All models of one folder. `load(name, version, file)` makes a served model or raises ModelRejected."""
+
+    def __init__(self, folder: Path, load: Callable[[str, str, Path], ServedModel]) -> None:
+        self._folder = folder
+        self._load = load
+        self._entries: dict[str, Entry] = {}
+
+    def load_all(self) -> None:
+        """Try every version that is there."""
+        for name, number, file in _found(self._folder):
+            entry = self._entries.setdefault(name, Entry(name))
+            entry.versions[number] = self._try(name, number, file)
+        if not self._entries:
+            log.error("no model in %s: expected NAME/VERSION/%s", self._folder.absolute(), FILE)
+
+    def _try(self, name: str, number: str, file: Path) -> Version:
+        try:
+            return Version(number, self._load(name, number, file))
+        except ModelRejected as error:
+            log.error("model %s version %s is not served: %s", name, number, error)  # noqa: TRY400 - the reason is enough
+            return Version(number, None, str(error))
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one model answers."""
+        return any(self.served())
+
+    def served(self) -> Iterator[ServedModel]:
+        """Every version that answers."""
+        for entry in self._entries.values():
+            yield from (version.served for version in entry.versions.values() if version.served)
+
+    def entries(self) -> list[Entry]:
+        """Every model that was found, by name."""
+        return list(self._entries.values())
+
+    def entry(self, name: str) -> Entry:
+        """The model called `name`. Raises UnknownName."""
+        if name not in self._entries:
+            raise UnknownName("model", name, self._entries)
+        return self._entries[name]
+
+    def version(self, name: str, number: str | None = None) -> Version:
+        """One version of a model, by default the one that answers. Raises UnknownName."""
+        entry = self.entry(name)
+        if number is None:
+            return entry.default
+        if number not in entry.versions:
+            raise UnknownName("version", number, entry.versions)
+        return entry.versions[number]
+
+    def find(self, name: str, number: str | None = None) -> ServedModel:
+        """The served model. Raises UnknownName, or NotReady where there is one but it does not answer."""
+        version = self.version(name, number)
+        if version.served is None:
+            raise NotReady(f"version {version.number} of model {name!r} is not served: {version.reason}")
+        return version.served
+
+
+def _found(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """(model, version, file) of every model file, models by name, versions by number."""
+    files = [file for file in folder.glob(f"*/*/{FILE}") if _is_version(file.parent.name)]
+    for file in sorted(files, key=lambda file: (file.parent.parent.name, int(file.parent.name))):
+        yield file.parent.parent.name, file.parent.name, file
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and not name.startswith("0")

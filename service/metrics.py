@@ -1,0 +1,97 @@
+"""Every Prometheus metric, declared once, on the registry that is handed in."""
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+STAGE_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+MOST_LABELS = 100
+MODEL = ("model", "version")
+
+
+class Metrics:
+    """All metrics of one service; durations in seconds."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.request_duration = Histogram(
+            "convscope_request_duration_seconds",
+            "Time from a request's arrival to the start of its answer",
+            ("endpoint", "status"),
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.stage_duration = Histogram(
+            "convscope_stage_duration_seconds",
+            "Time of one request in one stage: decode, queue, infer or encode",
+            (*MODEL, "stage"),
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "convscope_batch_size", "Inputs in one run of a model", MODEL, buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.confidence = Histogram(
+            "convscope_prediction_confidence",
+            "Probability of the class that was predicted",
+            MODEL,
+            buckets=CONFIDENCE_BUCKETS,
+            registry=registry,
+        )
+        self.queue_depth = Gauge("convscope_queue_depth", "Inputs that wait for a run", MODEL, registry=registry)
+        self.in_flight = Gauge("convscope_requests_in_flight", "Requests being answered", registry=registry)
+        self.model_info = Gauge(
+            "convscope_model_info",
+            "1 for every version that is served",
+            (*MODEL, "provider", "provider_wanted", "sha256"),
+            registry=registry,
+        )
+        self.rejected = Counter("convscope_rejected", "Requests refused, by reason", ("reason",), registry=registry)
+        self.cancelled = Counter(
+            "convscope_cancelled", "Requests whose client left before the answer", ("model",), registry=registry
+        )
+        self.load_failures = Counter(
+            "convscope_model_load_failures", "Model files that were refused", ("model",), registry=registry
+        )
+        self.predictions = Counter(
+            "convscope_predictions",
+            f"Predictions by class, for models of at most {MOST_LABELS} labels",
+            (*MODEL, "label"),
+            registry=registry,
+        )
+
+    def batches(self, model: str, version: str) -> "BatchMetrics":
+        """The observer for the batcher of one model."""
+        return BatchMetrics(self, model, version)
+
+    def observe_stages(self, model: str, version: str, stages: Mapping[str, float]) -> None:
+        """One request went through these stages (name -> seconds)."""
+        for stage, seconds in stages.items():
+            self.stage_duration.labels(model, version, stage).observe(seconds)
+
+    def observe_predictions(
+        self, model: str, version: str, predicted: Iterable[tuple[str, float]], label_count: int
+    ) -> None:
+        """These (label, probability) were predicted, by a model of `label_count` labels."""
+        for label, probability in predicted:
+            self.confidence.labels(model, version).observe(probability)
+            if label_count <= MOST_LABELS:
+                self.predictions.labels(model, version, label).inc()
+
+
+class BatchMetrics:
+    """What one batcher does, as metrics."""
+
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+        self._depth = metrics.queue_depth.labels(model, version)
+        self._size = metrics.batch_size.labels(model, version)
+
+    def queued(self, depth: int) -> None:
+        """`depth` items wait now."""
+        self._depth.set(depth)
+
+    def ran(self, size: int) -> None:
+        """A batch of `size` items was run."""
+        self._size.observe(size)
