@@ -1,0 +1,87 @@
+"""Recipes: everything that decides how a network is trained, one frozen object a name. Flags override its fields."""
+
+import argparse
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TypeVar
+
+from service.errors import InvalidRequest
+
+Value = str | int | float | bool
+T = TypeVar("T", str, int, float)
+
+
+def about(text: str, default: T) -> T:
+    """Make a recipe's field of its default and the line that `--help` shows for its flag."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained. Every field is a flag: `label_smoothing` is `--label-smoothing`."""
+
+    data: str = about("data set, by name", "fashion-mnist")
+    network: str = about("network, by name", "plain")
+    width: int = about("channels of the first convolution; each stage doubles them", 32)
+    seed: int = about("of weights, split, order and augmentation", 1)
+    held_out: int = about("training pictures set aside to choose the checkpoint", 5000)
+    epochs: int = about("times that every picture is seen", 24)
+    batch: int = about("pictures a step", 128)
+    learning_rate: float = about("peak of the one-cycle schedule", 0.1)
+    warmup: float = about("share of all steps in which the learning rate rises", 0.25)
+    momentum: float = about("of stochastic gradient descent, Nesterov's form", 0.9)
+    weight_decay: float = about("pull of every weight towards zero", 5e-4)
+    label_smoothing: float = about("probability spread over the wrong labels", 0.05)
+    averaging: float = about("decay a step of the running average of the weights, which is what is kept", 0.995)
+    flip: float = about("probability of mirroring left to right", 0.5)
+    shift: int = about("pixels by which a picture moves at most, in each direction", 2)
+    erase: float = about("probability of blacking out a patch", 0.5)
+    erase_share: float = about("largest share of the picture that such a patch covers", 0.2)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained. Raises InvalidRequest with the flag's name."""
+        for names, least, most in (
+            (("width", "held_out", "epochs", "batch"), 1, math.inf),
+            (("learning_rate", "weight_decay", "shift", "seed"), 0, math.inf),
+            (("warmup", "momentum", "label_smoothing", "averaging", "flip", "erase", "erase_share"), 0, 1),
+        ):
+            for name in names:
+                if not least <= getattr(self, name) <= most:
+                    limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+                    raise InvalidRequest(f"--{name.replace('_', '-')} must be {limits}, not {getattr(self, name)}")
+
+
+RECIPES: dict[str, Recipe] = {
+    "fashion-mnist": Recipe(),
+}
+
+
+def add_flags(parser: argparse._ActionsContainer) -> None:
+    """Give `parser`, or a group of one, one optional flag for each field of Recipe, of the type of its default."""
+    for item in fields(Recipe):
+        parser.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            type=type(item.default),
+            default=argparse.SUPPRESS,
+            metavar=type(item.default).__name__.upper(),
+            help=item.metadata["help"],
+        )
+
+
+def overridden(recipe: Recipe, flags: Mapping[str, object]) -> Recipe:
+    """`recipe` with those of its fields replaced that `flags` (parsed arguments by name) holds."""
+    names = {item.name for item in fields(Recipe)}
+    return replace(recipe, **{name: value for name, value in flags.items() if name in names})  # type: ignore[arg-type]
+
+
+def command(name: str, recipe: Recipe) -> str:
+    """Write the command that trains `recipe`: a flag for each field that differs from the table's."""
+    values, usual = as_values(recipe), as_values(RECIPES[name])
+    flags = [f" --{key.replace('_', '-')} {value}" for key, value in values.items() if value != usual[key]]
+    return f"python -m training train {name}{''.join(flags)}"
+
+
+def as_values(recipe: Recipe) -> dict[str, Value]:
+    """Every field by name, as the model card and a run's record keep them; `Recipe(**values)` is its inverse."""
+    return asdict(recipe)

@@ -1,0 +1,197 @@
+"""Training, top to bottom: one epoch, many epochs, the best checkpoint kept on disk all the while."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.optimizer import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from service.errors import ConvscopeError
+from training.config import Recipe
+from training.data import Examples, augmentation
+from training.networks import build
+
+CHECKPOINT = "checkpoint.safetensors"
+CURVE = "curve.csv"
+JUDGED_AT_ONCE = 250
+
+Progress: TypeAlias = "tqdm[NoReturn]"
+
+
+class NothingKept(ConvscopeError):
+    """Training ended before there was a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of the curve. Losses in nats; the training figures are those of augmented pictures, while learning."""
+
+    epoch: int
+    training_loss: float
+    training_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training leaves: the epoch whose weights lie in the checkpoint, and whether somebody cut it short."""
+
+    best: Epoch
+    interrupted: bool
+
+
+@dataclass
+class Learner:
+    """What changes from step to step. `averaged` holds the running average of the weights: it is what is kept."""
+
+    network: nn.Module
+    averaged: AveragedModel
+    optimizer: Optimizer
+    schedule: LRScheduler
+    label_smoothing: float
+
+
+@dataclass
+class Tally:
+    """Loss and hits, summed over batches."""
+
+    count: int = 0
+    summed: float = 0.0
+    hits: int = 0
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Count a batch: `loss` its mean, `logits` [N, labels], `targets` [N]."""
+        self.count += len(targets)
+        self.summed += loss.item() * len(targets)
+        self.hits += int((logits.argmax(1) == targets).sum())
+
+    @property
+    def loss(self) -> float:
+        """Mean over all pictures counted."""
+        return self.summed / max(self.count, 1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all pictures counted."""
+        return self.hits / max(self.count, 1)
+
+
+def train(recipe: Recipe, training: Examples, validation: Examples, folder: Path) -> Outcome:
+    """Train the recipe's network; leave its best checkpoint, by validation accuracy, and the curve in `folder`.
+
+    Ctrl-C keeps the best so far; before the first epoch is over there is none: raises NothingKept.
+    """
+    torch.manual_seed(recipe.seed)
+    steps = -(-len(training.targets) // recipe.batch)
+    learner = prepare(recipe, steps)
+    best: Epoch | None = None
+    interrupted = False
+    try:
+        with tqdm(total=recipe.epochs * steps, unit="step") as bar:
+            for number in range(1, recipe.epochs + 1):
+                bar.set_description(f"epoch {number}/{recipe.epochs}")
+                learnt = learn(learner, shuffled(training, recipe), bar)
+                row = Epoch(number, *learnt, *judge(learner.averaged, validation))
+                bar.write(f"epoch {number}: validation accuracy {row.validation_accuracy:.2%}")
+                if best is None or row.validation_accuracy > best.validation_accuracy:
+                    keep(learner.averaged.module, folder / CHECKPOINT)
+                    best = row
+                append(row, folder / CURVE)
+    except KeyboardInterrupt:
+        interrupted = True
+    if best is None:
+        raise NothingKept("interrupted before the first epoch was over: there is nothing to keep")
+    return Outcome(best, interrupted)
+
+
+def prepare(recipe: Recipe, steps: int) -> Learner:
+    """Make the network and all that changes it, for `steps` steps an epoch."""
+    network: nn.Module = build(recipe)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4 times as fast on a CPU
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    average = get_ema_multi_avg_fn(recipe.averaging)  # type: ignore[no-untyped-call]
+    return Learner(
+        network=network,
+        averaged=AveragedModel(network, multi_avg_fn=average, use_buffers=True),
+        optimizer=optimizer,
+        schedule=LambdaLR(optimizer, lambda step: one_cycle(step / (recipe.epochs * steps), recipe.warmup)),
+        label_smoothing=recipe.label_smoothing,
+    )
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """Share of the peak learning rate after `progress` (0 to 1): up in a line until `warmup`, down in a cosine to 0."""
+    if progress < warmup:
+        return max(progress, 0.01) / warmup
+    return (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9))) / 2
+
+
+def shuffled(examples: Examples, recipe: Recipe) -> Iterator[Examples]:
+    """All examples once, in random order, augmented, in batches."""
+    height, width = examples.pixels.shape[1:3]
+    augment = augmentation(recipe, height, width)
+    for chosen in torch.split(torch.randperm(len(examples.targets)), recipe.batch):
+        yield Examples(augment(examples.pixels[chosen]), examples.targets[chosen])
+
+
+def learn(learner: Learner, batches: Iterable[Examples], bar: Progress) -> tuple[float, float]:
+    """One epoch: a step of the optimizer for each batch. Returns mean loss and accuracy while learning."""
+    learner.network.train()
+    tally = Tally()
+    for pixels, targets in batches:
+        logits = learner.network(pixels)
+        loss = cross_entropy(logits, targets, label_smoothing=learner.label_smoothing)
+        learner.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        learner.optimizer.step()
+        learner.schedule.step()
+        learner.averaged.update_parameters(learner.network)
+        tally.add(loss, logits, targets)
+        bar.update()
+        bar.set_postfix(loss=f"{tally.loss:.3f}", accuracy=f"{tally.accuracy:.2%}", refresh=False)
+    return tally.loss, tally.accuracy
+
+
+@torch.inference_mode()
+def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
+    """Mean loss and accuracy on `examples` as they are."""
+    network.eval()
+    tally = Tally()
+    for pixels, targets in zip(*(torch.split(part, JUDGED_AT_ONCE) for part in examples), strict=True):
+        logits = network(pixels)
+        tally.add(cross_entropy(logits, targets), logits, targets)
+    return tally.loss, tally.accuracy
+
+
+def keep(network: nn.Module, path: Path) -> None:
+    """Write the network's weights, whole or not at all: Ctrl-C in the middle leaves the file that was there."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))
+    partial.replace(path)
+
+
+def append(row: Epoch, path: Path) -> None:
+    """Add a row to the curve; the first brings the header."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [item.name for item in fields(Epoch)])
+        if new:
+            writer.writeheader()
+        writer.writerow(asdict(row))

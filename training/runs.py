@@ -1,0 +1,85 @@
+"""Numbered folders: runs/<name>/<n>/ with a training run's recipe, curve and checkpoint; models/<name>/<n>/ alike."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from service.errors import ConvscopeError
+from training.config import Recipe, as_values
+from training.loop import CHECKPOINT, Outcome
+from training.networks import build
+
+RECORD = "run.json"
+
+
+class RunMissing(ConvscopeError):
+    """No run, or no model version, where one was asked for; or one that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that left a checkpoint."""
+
+    folder: Path
+    name: str
+    recipe: Recipe
+    epoch: int  # whose weights the checkpoint holds
+    validation_accuracy: float
+    interrupted: bool
+
+    def network(self) -> nn.Module:
+        """Build the network with the checkpoint's weights, in evaluation mode. Raises RunMissing."""
+        return load(self.recipe, self.folder / CHECKPOINT)
+
+
+def record(folder: Path, name: str, recipe: Recipe, outcome: Outcome) -> Run:
+    """Write what came of a run beside its checkpoint."""
+    best = outcome.best
+    run = Run(folder, name, recipe, best.epoch, best.validation_accuracy, outcome.interrupted)
+    values = asdict(run) | {"folder": None, "recipe": as_values(recipe)}
+    del values["folder"]
+    (folder / RECORD).write_text(json.dumps(values, indent=2) + "\n")
+    return run
+
+
+def read(folder: Path) -> Run:
+    """Read a run's record. Raises RunMissing."""
+    try:
+        values = json.loads((folder / RECORD).read_text())
+        return Run(folder=folder, **values | {"recipe": Recipe(**values["recipe"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunMissing(f"{folder} holds no finished run of `python -m training train`") from error
+
+
+def load(recipe: Recipe, weights: Path) -> nn.Module:
+    """Build the recipe's network and give it the weights of a safetensors file. Raises RunMissing."""
+    network = build(recipe)
+    try:
+        network.load_state_dict(load_file(weights))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunMissing(f"{weights} is not there, or does not fit the network of its recipe") from error
+    return network.eval()
+
+
+def numbers(parent: Path) -> list[int]:
+    """List the numbers of `parent`'s numbered folders, in order; none where there is no `parent`."""
+    if not parent.is_dir():
+        return []
+    return sorted(int(path.name) for path in parent.iterdir() if path.is_dir() and path.name.isdecimal())
+
+
+def newest(parent: Path, holding: str) -> Path:
+    """Find the folder of the highest number that holds a file called `holding`. Raises RunMissing."""
+    known = [number for number in numbers(parent) if (parent / str(number) / holding).is_file()]
+    if not known:
+        raise RunMissing(f"{parent} holds nothing yet: `python -m training train {parent.name} --export` fills it")
+    return parent / str(known[-1])
+
+
+def following(parent: Path) -> Path:
+    """Name the folder after the newest; it is not made."""
+    return parent / str(max(numbers(parent), default=0) + 1)
