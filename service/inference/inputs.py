@@ -191,7 +191,7 @@ def _decode(picture: ImageFile, seen: tuple[float, float], card: InputCard) -> I
 
 
 def _turn(picture: ImageFile) -> Image.Transpose | None:
-    """What turns the picture upright. For a PNG this may load it; damaged EXIF says nothing."""
+    """What turns the picture upright; damaged EXIF says nothing. To find it, Pillow may load a PNG, but no JPEG."""
     try:
         return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation) or 1)
     except Exception:  # as in read_picture; also an orientation that is no number
@@ -256,7 +256,7 @@ def _fitted(
         width, height = extent = max(1, round(extent[0])), max(1, round(extent[1]))
     across, down = seen[0] * min(1, width / extent[0]), seen[1] * min(1, height / extent[1])
     left, top = (seen[0] - across) / 2, (seen[1] - down) / 2
-    box = left, top, min(image.width, left + across), min(image.height, top + down)
+    box = left, top, left + across, top + down  # never outside, in floats too: the differences are exact
     return image.resize((width, height), Image.Resampling[card.resample.upper()], box, _REDUCING_GAP)
 
 
