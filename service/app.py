@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from service.api import feature_maps, layers, models, predictions, problems, status
 from service.api.instrumentation import Instrumentation
 from service.api.schemas import Problem
-from service.api.services import Services, default_version, one_version
+from service.api.services import ONE_MODEL, ONE_VERSION, Services, default_version, one_version
 from service.inference.batcher import MicroBatcher
 from service.inference.decoding import Decoder
 from service.inference.feature_maps import FeatureMaps
@@ -55,10 +55,7 @@ def _include_doors(app: FastAPI) -> None:
     refusals: dict[int | str, dict[str, Any]] = {
         "default": {"model": Problem, "description": "a problem, as RFC 9457 has it"}
     }
-    for prefix, addressed in (
-        ("/v1/models/{model}", default_version),
-        ("/v1/models/{model}/versions/{version}", one_version),
-    ):
+    for prefix, addressed in ((ONE_MODEL, default_version), (ONE_VERSION, one_version)):
         for router in MODEL_DOORS:
             app.include_router(router, prefix=prefix, dependencies=[Depends(addressed)], responses=refusals)
 

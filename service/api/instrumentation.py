@@ -73,4 +73,4 @@ class _Exchange:
 
     def _endpoint(self) -> str:
         """The route's template, never a raw path: a metric's labels must be bounded."""
-        return getattr(self._scope.get("route"), "path", "unmatched")
+        return self._stages.endpoint or str(getattr(self._scope.get("route"), "path", "unmatched"))

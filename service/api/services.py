@@ -37,16 +37,21 @@ def served_model(request: Request) -> ServedModel:
     return served
 
 
+ONE_MODEL = "/v1/models/{model}"
+ONE_VERSION = ONE_MODEL + "/versions/{version}"
+
 ModelName = Annotated[str, Path(description="a model, as `GET /v1/models` lists it", examples=["fashion-mnist"])]
 VersionNumber = Annotated[str, Path(description="one of its versions", examples=["1"])]
 
 
-def default_version(model: ModelName) -> None:
-    """Document the path parameter of a door without a version."""
+def default_version(request: Request, model: ModelName) -> None:  # noqa: ARG001 - the parameters are for /docs
+    """Make a door one of `ONE_MODEL`: its newest version answers."""
+    stages_of(request).endpoint = ONE_MODEL + request.scope["route"].path
 
 
-def one_version(model: ModelName, version: VersionNumber) -> None:
-    """Document the path parameters of a door with a version."""
+def one_version(request: Request, model: ModelName, version: VersionNumber) -> None:  # noqa: ARG001 - likewise
+    """Make a door one of `ONE_VERSION`."""
+    stages_of(request).endpoint = ONE_VERSION + request.scope["route"].path
 
 
 ServicesOf = Annotated[Services, Depends(services_of)]

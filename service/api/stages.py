@@ -10,11 +10,15 @@ from starlette.types import Scope
 
 
 class Stages:
-    """Seconds per stage of one request, in the order in which they happened."""
+    """Seconds per stage of one request, in the order in which they happened.
+
+    `model` is the (name, version) that answers, `endpoint` the template of its path, once they are known.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.model: tuple[str, str] | None = None
+        self.endpoint: str | None = None
         self._arrived = perf_counter()
 
     @contextmanager
@@ -39,8 +43,7 @@ class Stages:
 
 def stages_in(scope: Scope) -> Stages:
     """The stages of the request that this ASGI scope belongs to."""
-    state = scope.setdefault("state", {})
-    stages = state.setdefault("stages", Stages())
+    stages = scope.setdefault("convscope.stages", Stages())
     assert isinstance(stages, Stages)
     return stages
 

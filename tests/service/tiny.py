@@ -13,8 +13,11 @@ LABELS = ("red", "green", "blue")
 SIZE = 8
 
 
-def tiny_onnx(*, batch: str | int = "N", sharpness: float = 20.0) -> onnx.ModelProto:
-    """Pixels -> NCHW -> convolution -> relu -> mean of each channel -> dense -> softmax: the strongest colour wins."""
+def tiny_onnx(*extra: onnx.NodeProto, batch: str | int = "N") -> onnx.ModelProto:
+    """Pixels -> NCHW -> convolution -> relu -> mean of each channel -> dense -> softmax: the strongest colour wins.
+
+    Nodes of `extra` come on top.
+    """
     kernel = np.zeros((3, 3, 3, 3), np.float32)
     kernel[range(3), range(3), 1, 1] = 1.0
     nodes = [
@@ -31,10 +34,10 @@ def tiny_onnx(*, batch: str | int = "N", sharpness: float = 20.0) -> onnx.ModelP
     weights = {
         "scale": np.float32(1 / 255),
         "kernel": kernel,
-        "weights": np.eye(3, dtype=np.float32) * np.float32(sharpness),
+        "weights": np.eye(3, dtype=np.float32) * 20,
     }
     graph = helper.make_graph(
-        nodes,
+        [*nodes, *extra],
         "tiny",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, [batch, SIZE, SIZE, 3])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, 3])],
@@ -68,7 +71,7 @@ def write_model(file: Path, model: onnx.ModelProto, card: ModelCard | None) -> N
     onnx.save(model, file)
 
 
-def write_tiny(file: Path, *, batch: str | int = "N", sharpness: float = 20.0) -> None:
+def write_tiny(file: Path, *extra: onnx.NodeProto, batch: str | int = "N") -> None:
     """Write the tiny model with its card."""
-    model = tiny_onnx(batch=batch, sharpness=sharpness)
+    model = tiny_onnx(*extra, batch=batch)
     write_model(file, model, tiny_card(model))

@@ -19,7 +19,7 @@ from service.settings import Settings
 from tests.service.conftest import Client, Serve
 from tests.service.gate import Gate, until
 from tests.service.scrape import sample
-from tests.service.tiny import tiny_card, tiny_onnx, write_model
+from tests.service.tiny import write_tiny
 
 Picture = Callable[..., bytes]
 PNG = {"Content-Type": "image/png"}
@@ -134,7 +134,8 @@ async def test_406_when_none_of_the_accepted_types_can_be_given(
 
 
 async def test_406_for_a_layer_that_has_no_picture(serve: Serve, picture: Picture, models: Path) -> None:
-    write_with_a_count_of_pixels(models / "counting" / "1" / "model.onnx")
+    count = onnx.helper.make_node("Size", ["pixels"], ["pixel.count"])
+    write_tiny(models / "counting" / "1" / "model.onnx", count)
     async with serve() as client:
         path = "/v1/models/counting/feature-maps?layer=pixel.count"
         refused(await client.post(path, content=picture(), headers={**PNG, "Accept": "image/png"}), 406)
@@ -143,11 +144,15 @@ async def test_406_for_a_layer_that_has_no_picture(serve: Serve, picture: Pictur
         assert np.load(io.BytesIO(answer.content))["pixel.count"] == 8 * 8 * 3
 
 
-def write_with_a_count_of_pixels(file: Path) -> None:
-    """The tiny model and one layer more, which is a number and belongs to no picture."""
-    model = tiny_onnx()
-    model.graph.node.append(onnx.helper.make_node("Size", ["pixels"], ["pixel.count"]))
-    write_model(file, model, tiny_card(model))
+async def test_400_for_json_of_a_layer_that_has_infinite_values(serve: Serve, picture: Picture, models: Path) -> None:
+    inverse = onnx.helper.make_node("Reciprocal", ["stem.relu"], ["inverse"])
+    write_tiny(models / "inverting" / "1" / "model.onnx", inverse)
+    async with serve() as client:
+        path = "/v1/models/inverting/feature-maps?layer=inverse"
+        black = picture("black")
+        refused(await client.post(path, content=black, headers={**PNG, "Accept": "application/json"}), 400, "x-npz")
+        answer = await client.post(path, content=black, headers={**PNG, "Accept": "application/x-npz"})
+        assert np.isinf(np.load(io.BytesIO(answer.content))["inverse"]).all()
 
 
 async def test_413_for_a_body_over_its_limit_as_announced(client: Client) -> None:
