@@ -22,6 +22,7 @@ def main() -> None:
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed body
     # Access is counted in /metrics; a line a request would cost more than answering a small one does.
     uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.budget import PixelBudget
 from service.inference.card import InputCard
-from service.inference.inputs import PixelBudget, read_picture
+from service.inference.inputs import read_picture
 
 
 class Decoder:

@@ -2,11 +2,8 @@
 
 import math
 import re
-import threading
 import warnings
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from io import BytesIO
 
 import numpy as np
@@ -20,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from service.errors import TooLarge, Unprocessable, UnreadablePicture
+from service.inference.budget import PixelBudget
 from service.inference.card import InputCard
 
 # Pillow's guard against huge pictures is one number for the whole process, warns from half way, and names no limit of
@@ -54,45 +52,6 @@ _MAX_SCANS = 64
 # faster for 12 megapixels and at most 4 of 255 off, and it keeps the filter's own tables small: for a picture
 # 100,000,000 pixels wide and 1 high they would take gigabytes.
 _REDUCING_GAP = 3.0
-
-
-class PixelBudget:
-    """Admits decoding by the pixels in flight, first come, first served: many large pictures at once wait in line.
-
-    It blocks threads, not tasks. Never more than `pixels` are held at once, except that a picture larger than the whole
-    budget is admitted when nothing else is. One that waits is never overtaken, so a large one is not starved.
-    """
-
-    def __init__(self, pixels: int) -> None:
-        self._size = self._free = pixels
-        self._changed = threading.Condition()
-        self._line: deque[object] = deque()
-
-    @contextmanager
-    def hold(self, pixels: int) -> Iterator[None]:
-        """Wait for a turn, then hold `pixels` for the length of the block."""
-        share = min(pixels, self._size)
-        self._take(share)
-        try:
-            yield
-        finally:
-            self._give_back(share)
-
-    def _take(self, share: int) -> None:
-        ticket = object()
-        with self._changed:
-            self._line.append(ticket)
-            try:
-                self._changed.wait_for(lambda: self._line[0] is ticket and self._free >= share)
-                self._free -= share
-            finally:  # also when the wait is interrupted: a ticket without an owner would close the line for good
-                self._line.remove(ticket)
-                self._changed.notify_all()
-
-    def _give_back(self, share: int) -> None:
-        with self._changed:
-            self._free += share
-            self._changed.notify_all()
 
 
 def read_picture(

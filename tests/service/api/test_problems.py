@@ -246,11 +246,11 @@ async def test_503_with_retry_after_when_the_queue_is_full(serve: Serve, picture
 
 
 async def test_504_past_the_deadline_and_the_run_is_spared(serve: Serve, picture: Picture) -> None:
-    async with serve(timeout_ms=50) as client:
+    async with serve(timeout_ms=1000) as client:
         gate = Gate(client.services.repository.find("tiny"))
         running = asyncio.create_task(client.predict(picture()))
         await until(lambda: gate.entered == 1)
-        refused(await client.predict(picture()), 504, "50 ms")
+        refused(await client.predict(picture()), 504, "1000 ms")
         refused(await running, 504)
         gate.open()
         await until(lambda: gate.entered == 1)
