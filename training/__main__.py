@@ -59,12 +59,10 @@ def parser() -> argparse.ArgumentParser:
 def run_train(options: argparse.Namespace) -> int:
     """Train, measure, and with --export write the model."""
     recipe = overridden(recipe_of(options.name), vars(options))
-    data = data_set(recipe.data)
+    data, size = data_set(recipe.data), parameters(build(recipe))
     learnt, chosen = split(data.read_training(options.data_dir), recipe.held_out, recipe.seed)
-    print(
-        f"{options.name}: {parameters(build(recipe)):,} parameters, {len(learnt.targets):,} pictures to learn from, "
-        f"{len(chosen.targets):,} to choose by"
-    )
+    counts = f"{len(learnt.targets):,} pictures to learn from, {len(chosen.targets):,} to choose by"
+    print(f"{options.name}: {size:,} parameters, {counts}")
     folder = following(options.runs / options.name)
     folder.mkdir(parents=True)
     run = record(folder, options.name, recipe, train(recipe, learnt, chosen, folder))
@@ -88,7 +86,7 @@ def run_export(options: argparse.Namespace) -> int:
 def write_model(run: Run, options: argparse.Namespace, number: int | None) -> int:
     """Export `run` as version `number`, or the next one."""
     parent = options.models / options.name
-    folder = parent / str(number) if number else following(parent)
+    folder = parent / str(number) if number is not None else following(parent)
     if folder.exists():
         raise ExportRefused(f"{folder} is there already: a version is never written twice")
     result = export(run, data_set(run.recipe.data).read_test(options.data_dir), folder)
@@ -103,7 +101,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         show(f"checkpoint of {options.run}", by_torch(run.network()), run.recipe, options.data_dir)
         return 0
     parent = options.models / options.name
-    folder = parent / str(options.version) if options.version else newest(parent, MODEL)
+    folder = parent / str(options.version) if options.version is not None else newest(parent, MODEL)
     recipe = exported_recipe(folder / MODEL)
     show(f"{folder / WEIGHTS}, by PyTorch", by_torch(load(recipe, folder / WEIGHTS)), recipe, options.data_dir)
     show(f"\n{folder / MODEL}, by onnxruntime", by_onnx(folder / MODEL), recipe, options.data_dir)

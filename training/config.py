@@ -26,7 +26,7 @@ class Recipe:
     width: int = about("channels of the first convolution; each stage doubles them", 32)
     seed: int = about("of weights, split, order and augmentation", 1)
     held_out: int = about("training pictures set aside to choose the checkpoint", 5000)
-    epochs: int = about("times that every picture is seen", 24)
+    epochs: int = about("times that every picture is seen", 18)
     batch: int = about("pictures a step", 128)
     learning_rate: float = about("peak of the one-cycle schedule", 0.1)
     warmup: float = about("share of all steps in which the learning rate rises", 0.25)

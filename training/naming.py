@@ -18,7 +18,8 @@ from itertools import pairwise
 
 import onnx
 
-FOLDED_KEY = "convscope.folded"
+from service.inference.graph import FOLDED_KEY
+
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 

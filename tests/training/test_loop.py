@@ -1,0 +1,147 @@
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.conftest import TINY
+from training import loop
+from training.data import Examples
+from training.loop import CHECKPOINT, CURVE, NothingKept, judge, one_cycle, train
+from training.networks import build
+from training.runs import load
+
+Make = Callable[[int, int], Examples]
+
+
+@pytest.fixture
+def made(examples: Make) -> tuple[Examples, Examples]:
+    return examples(160, 1), examples(40, 2)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / CHECKPOINT)
+
+
+def trained(folder: Path, made: tuple[Examples, Examples], seed: int = TINY.seed) -> dict[str, torch.Tensor]:
+    folder.mkdir()
+    train(replace(TINY, seed=seed), *made, folder)
+    return weights(folder)
+
+
+def test_training_learns(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    recipe = replace(TINY, epochs=12, width=4, averaging=0.5, flip=0.0, shift=0, erase=0.0, warmup=0.1)
+    outcome = train(recipe, *made, tmp_path)
+    assert outcome.best.validation_accuracy > 0.8
+    assert not outcome.interrupted
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    once, again, other = (trained(tmp_path / name, made, seed=seed) for name, seed in (("a", 3), ("b", 3), ("c", 4)))
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    assert not torch.equal(once["head.weight"], other["head.weight"])
+
+
+def test_the_curve_has_a_row_an_epoch(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    train(TINY, *made, tmp_path)
+    with (tmp_path / CURVE).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(0 <= float(row["validation_accuracy"]) <= 1 for row in rows)
+
+
+def test_the_checkpoint_is_the_epoch_best_on_the_validation_split(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter([(1.0, 0.3), (1.0, 0.6), (1.0, 0.5)])
+    states = []
+
+    def judged(network: torch.nn.Module, examples: Examples) -> tuple[float, float]:
+        assert examples is made[1]
+        states.append(network.state_dict()["module.head.bias"].clone())
+        return next(figures)
+
+    monkeypatch.setattr(loop, "judge", judged)
+    outcome = train(replace(TINY, epochs=3), *made, tmp_path)
+    assert outcome.best.epoch == 2
+    assert torch.equal(weights(tmp_path)["head.bias"], states[1])
+    assert not torch.equal(states[1], states[2])
+
+
+def test_the_kept_accuracy_is_that_of_the_kept_weights(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    outcome = train(TINY, *made, tmp_path)
+    network = load(TINY, tmp_path / CHECKPOINT)
+    assert judge(network, made[1])[1] == outcome.best.validation_accuracy
+
+
+def interrupt_after(batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, given = loop.shuffled, iter(range(batches))
+
+    def shuffled(*arguments: object) -> object:
+        for batch in original(*arguments):  # type: ignore[arg-type]
+            if next(given, None) is None:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(loop, "shuffled", shuffled)
+
+
+def test_an_interruption_keeps_the_best_so_far(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(7, monkeypatch)  # five batches an epoch
+    outcome = train(TINY, *made, tmp_path)
+    assert outcome.interrupted
+    assert outcome.best.epoch == 1
+    assert weights(tmp_path).keys() == build(TINY).state_dict().keys()
+
+
+def test_an_interruption_before_anything_is_kept_says_so(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(2, monkeypatch)
+    with pytest.raises(NothingKept, match="nothing to keep"):
+        train(TINY, *made, tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_an_interruption_while_writing_leaves_the_checkpoint_before(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = trained(tmp_path / "run", made)
+
+    def cut(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", cut)
+    with pytest.raises(KeyboardInterrupt):
+        loop.keep(build(TINY), tmp_path / "run" / CHECKPOINT)
+    assert weights(tmp_path / "run").keys() == before.keys()
+
+
+def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
+    made = examples(70, 1)
+    numbered = Examples(made.pixels, torch.arange(70))
+    batches = list(loop.shuffled(numbered, TINY))
+    assert [len(batch.targets) for batch in batches] == [32, 32, 6]
+    order = torch.cat([batch.targets for batch in batches]).tolist()
+    assert sorted(order) == list(range(70)) != order
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+    rates = [one_cycle(step / 100, 0.25) for step in range(101)]
+    assert max(rates) == rates[25] == 1
+    assert rates[:26] == sorted(rates[:26])
+    assert rates[25:] == sorted(rates[25:], reverse=True)
+    assert 0 < rates[0] < 0.1
+    assert rates[100] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_a_schedule_without_rise_or_fall_stays_within_the_peak(warmup: float) -> None:
+    assert all(0 <= one_cycle(step / 10, warmup) <= 1 for step in range(11))

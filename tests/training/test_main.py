@@ -1,0 +1,131 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import INTERRUPTED, REFUSED, main
+from training.data import DataSet, Examples
+from training.loop import CHECKPOINT, CURVE, train
+from training.runs import RECORD, read
+
+SMALL = ["--width", "2", "--epochs", "1", "--held-out", "40"]
+
+
+@pytest.fixture
+def folders(data_dir: Path, tmp_path: Path) -> list[str]:
+    return ["--data-dir", str(data_dir), "--runs", str(tmp_path / "runs"), "--models", str(tmp_path / "models")]
+
+
+def test_train_export_evaluate(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "fashion-mnist", *folders, *SMALL, "--export"]) == 0
+    assert {path.name for path in (tmp_path / "runs/fashion-mnist/1").iterdir()} == {CHECKPOINT, CURVE, RECORD}
+    stated = re.findall(r"accuracy \S+ on 60 pictures", capsys.readouterr().out)
+    assert len(stated) == 1
+
+    assert main(["export", *folders]) == 0
+    assert {path.name for path in (tmp_path / "models/fashion-mnist").iterdir()} == {"1", "2"}
+    capsys.readouterr()
+
+    assert main(["evaluate", *folders]) == 0
+    assert main(["evaluate", *folders, "--run", str(tmp_path / "runs/fashion-mnist/1")]) == 0
+    text = capsys.readouterr().out
+    assert "models/fashion-mnist/2/weights.safetensors, by PyTorch" in text
+    assert "models/fashion-mnist/2/model.onnx, by onnxruntime" in text
+    assert re.findall(r"accuracy \S+ on 60 pictures", text) == 3 * stated
+
+
+def test_the_test_set_is_read_once_after_the_checkpoint_was_chosen(
+    folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    read_test = DataSet.read_test
+
+    def watched_train(*arguments: object) -> object:
+        outcome = train(*arguments)  # type: ignore[arg-type]
+        events.append("trained")
+        return outcome
+
+    def watched_read(self: DataSet, folder: Path) -> Examples:
+        events.append("test set read")
+        return read_test(self, folder)
+
+    monkeypatch.setattr("training.__main__.train", watched_train)
+    monkeypatch.setattr(DataSet, "read_test", watched_read)
+    assert main(["train", *folders, *SMALL]) == 0
+    assert events == ["trained", "test set read"]
+
+
+def test_a_version_is_never_written_twice(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models/fashion-mnist/4").mkdir(parents=True)
+    assert main(["train", *folders, *SMALL]) == 0
+    assert main(["export", *folders, "--version", "4"]) == REFUSED
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "cats"], "unknown recipe 'cats'; the nearest are: fashion-mnist"),
+        (["train", "--network", "plane"], "unknown network 'plane'; the nearest are: plain"),
+        (["train", "--data", "fashion"], "unknown data set 'fashion'"),
+        (["train", "--held-out", "200"], "--held-out 200 leaves nothing to learn from"),
+        (["train", "--epochs", "0"], "--epochs must be at least 1, not 0"),
+        (["export"], "holds nothing yet"),
+        (["export", "--run", "nowhere"], "nowhere holds no finished run"),
+        (["evaluate"], "holds nothing yet"),
+        (["evaluate", "--version", "7"], "is not there, or holds no recipe"),
+    ],
+)
+def test_a_refusal_is_one_line_and_status_2(
+    folders: list[str], arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([arguments[0], *folders, *arguments[1:]]) == REFUSED
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_ctrl_c_keeps_the_best_so_far(folders: list[str], tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "fashion-mnist",
+        *folders,
+        "--width",
+        "2",
+        "--epochs",
+        "100000",
+        "--held-out",
+        "40",
+        "--export",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "training", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        while "epoch 2: validation accuracy" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGINT)
+        said += process.stdout.read()
+    assert process.returncode == INTERRUPTED, said
+    assert "interrupted: the best so far is kept" in said
+    assert "Traceback" not in said
+    run = read(tmp_path / "runs/fashion-mnist/1")
+    assert run.interrupted
+    assert run.epoch >= 1
+    run.network()
+    assert not (tmp_path / "models").exists()
+    assert main(["export", *folders]) == 0

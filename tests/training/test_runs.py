@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import TINY
+from training.loop import CHECKPOINT, Epoch, Outcome
+from training.runs import RECORD, RunMissing, following, load, newest, read, record
+
+
+def filled(parent: Path, *names: str) -> None:
+    for name in names:
+        (parent / name).mkdir(parents=True)
+        (parent / name / RECORD).touch()
+
+
+def test_the_first_folder_is_number_one(tmp_path: Path) -> None:
+    assert following(tmp_path / "none yet").name == "1"
+
+
+def test_numbers_count_as_numbers_and_other_names_do_not_count(tmp_path: Path) -> None:
+    filled(tmp_path, "9", "10", ".11.partial", "notes")
+    assert newest(tmp_path, RECORD).name == "10"
+    assert following(tmp_path).name == "11"
+
+
+def test_the_newest_folder_is_one_that_holds_the_file(tmp_path: Path) -> None:
+    filled(tmp_path, "1")
+    (tmp_path / "2").mkdir()
+    assert newest(tmp_path, RECORD).name == "1"
+
+
+def test_nothing_there_names_the_command_that_fills_it(tmp_path: Path) -> None:
+    with pytest.raises(RunMissing, match=r"python -m training train .* --export"):
+        newest(tmp_path, RECORD)
+
+
+def test_a_record_reads_back_as_the_run(tmp_path: Path) -> None:
+    run = record(tmp_path, "fashion-mnist", TINY, Outcome(Epoch(2, 1.0, 0.5, 0.9, 0.6), interrupted=True))
+    assert read(tmp_path) == run
+    assert (run.epoch, run.validation_accuracy, run.interrupted) == (2, 0.6, True)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"name": "x"}', '{"recipe": {"unheard": 1}}'])
+def test_a_record_that_cannot_be_read_is_one_line(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / RECORD).write_text(content)
+    with pytest.raises(RunMissing, match="holds no finished run"):
+        read(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"no weights")
+    for path in (tmp_path / CHECKPOINT, tmp_path / "absent"):
+        with pytest.raises(RunMissing, match="does not fit"):
+            load(TINY, path)
