@@ -1,0 +1,140 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+from prometheus_client import CollectorRegistry
+
+from service.errors import MissingCard, ModelRejected
+from service.inference.batcher import MicroBatcher
+from service.inference.feature_maps import FeatureMaps
+from service.inference.loading import Loader, prove
+from service.inference.model import Model, Row, open_session, row_key
+from service.metrics import Metrics
+from tests.service.tiny import tiny_card, tiny_onnx, write_model, write_tiny
+
+open_here = partial(open_session, threads=1)
+
+
+@pytest.fixture
+def loader() -> Loader:
+    def batcher(name: str, version: str, model: Model) -> MicroBatcher[Row, Row]:
+        observer = Metrics(CollectorRegistry()).batches(name, version)
+        return MicroBatcher(model.run, key=row_key, observer=observer, max_batch_size=4, max_queue_size=8)
+
+    return Loader(open_here, batcher, lambda proto: FeatureMaps(proto, open_here))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "tiny" / "1" / "model.onnx"
+
+
+def opened(model: onnx.ModelProto) -> ort.InferenceSession:
+    return open_here(model.SerializeToString())
+
+
+def test_a_model_that_keeps_its_promises_is_served_in_batches(loader: Loader, file: Path) -> None:
+    write_tiny(file)
+    served = loader.load("tiny", "1", file)
+    assert served.model.batches
+    assert served.card is not None
+    assert served.image_card().labels == ("red", "green", "blue")
+    assert served.model.provider == "CPUExecutionProvider"
+
+
+def test_a_file_that_is_no_model_is_refused(loader: Loader, file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    for content in (b"", b"no model", tiny_onnx().SerializeToString()[:-100]):
+        file.write_bytes(content)
+        with pytest.raises(ModelRejected, match=r"model\.onnx cannot be opened"):
+            loader.load("tiny", "1", file)
+
+
+def test_answers_that_differ_from_the_golden_ones_are_refused(loader: Loader, file: Path) -> None:
+    model = tiny_onnx()
+    card = tiny_card(model)
+    golden = card.golden[1].model_copy(update={"output": tuple(value + 2e-4 for value in card.golden[1].output)})
+    write_model(file, model, card.model_copy(update={"golden": (card.golden[0], golden)}))
+    with pytest.raises(ModelRejected, match=r"golden input 1 gives an answer 0\.0002 off"):
+        loader.load("tiny", "1", file)
+    write_model(file, model, card.model_copy(update={"golden": (card.golden[0], golden), "tolerance": 1e-3}))
+    assert loader.load("tiny", "1", file).model.batches
+
+
+def test_golden_answers_that_are_no_numbers_are_refused(loader: Loader, file: Path) -> None:
+    model = tiny_onnx()
+    model.graph.initializer[2].CopyFrom(onnx.numpy_helper.from_array(np.full((3, 3), np.nan, np.float32), "weights"))
+    write_model(file, model, tiny_card(tiny_onnx()))
+    with pytest.raises(ModelRejected, match="golden input 0"):
+        loader.load("tiny", "1", file)
+
+
+def test_a_model_of_fixed_batch_is_served_one_by_one(loader: Loader, file: Path) -> None:
+    write_tiny(file, batch=1)
+    served = loader.load("tiny", "1", file)
+    assert not served.model.batches
+    rows: list[Row] = [{"pixels": np.full((8, 8, 3), value, np.uint8)} for value in (0, 200)]
+    assert len(served.model.run(rows)) == 2
+
+
+def mixing() -> onnx.ModelProto:
+    """Takes the mean of the whole batch off each row, so that company changes the answer."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axis"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["x", "mean"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mixing",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor("axis", TensorProto.INT64, [1], [0])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_a_model_that_is_right_alone_but_not_in_a_batch_is_served_one_by_one() -> None:
+    assert not prove(opened(mixing()), None).batches
+    assert prove(opened(tiny_onnx()), None).batches
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": ["red"]}, "labels"),
+        ({"labels": ["red", "red", "blue"]}, "distinct"),
+        ({"format": "convscope/99"}, "format"),
+        ({"surprise": 1}, "surprise"),
+        ({"output": {"name": "logits"}}, "'logits', which the graph does not have"),
+    ],
+)
+def test_a_card_that_is_wrong_is_refused(loader: Loader, file: Path, change: dict[str, object], reason: str) -> None:
+    write_model(file, tiny_onnx(), None)
+    card = tiny_card(tiny_onnx()).model_dump(mode="json")
+    (file.parent.parent / "card.json").write_text(json.dumps({**card, **change}))
+    with pytest.raises(ModelRejected, match=reason):
+        loader.load("tiny", "1", file)
+
+
+def test_a_card_beside_the_versions_serves_a_file_that_has_none(loader: Loader, file: Path) -> None:
+    write_model(file, tiny_onnx(), None)
+    with pytest.raises(MissingCard):
+        loader.load("tiny", "1", file).image_card()
+    (file.parent.parent / "card.json").write_text(tiny_card(tiny_onnx()).model_dump_json())
+    assert loader.load("tiny", "1", file).image_card().output.name == "probabilities"
+
+
+async def test_looking_inside_one_by_one_equals_looking_inside_a_batch(loader: Loader, file: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    rows: list[Row] = [{"pixels": pixels} for pixels in noise]
+    write_tiny(file)
+    together = await loader.load("tiny", "1", file).look_inside(rows, ["stem.relu", "head"])
+    write_tiny(file, batch=1)
+    one_by_one = await loader.load("tiny", "1", file).look_inside(rows, ["stem.relu", "head"])
+    for name, values in together.maps.items():
+        np.testing.assert_allclose(one_by_one.maps[name], values, rtol=0, atol=1e-5)
