@@ -1,0 +1,165 @@
+"""FeatureMaps: the sessions that yield just the layers asked for, in a lane of their own."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.errors import InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
+from service.inference.subgraph import producers, subgraph
+
+Array = NDArray[Any]
+OpenSession = Callable[[bytes], onnxruntime.InferenceSession]
+
+
+@dataclass(frozen=True)
+class LayerValues:
+    """What the layers yielded, in the order asked for, as onnxruntime gave it; and the seconds that it took."""
+
+    maps: dict[str, Array]
+    queue_seconds: float
+    infer_seconds: float
+
+    @classmethod
+    def joined(cls, singles: Sequence[Self]) -> Self:
+        """What several inputs yielded, run one after the other: first axis the inputs, seconds added up.
+
+        Raises NotAcceptable for a layer whose shape depends on the input.
+        """
+        maps = {name: _joined(name, [single.maps[name] for single in singles]) for name in singles[0].maps}
+        return cls(maps, sum(one.queue_seconds for one in singles), sum(one.infer_seconds for one in singles))
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """One channel of one input; `zeros` is the fraction of its values that are exactly 0, so that dead ones show."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    zeros: float
+
+
+class FeatureMaps:
+    """Computes layers of one model, one request at a time, first in, first out, on one thread of its own.
+
+    `open_session` turns the bytes of a model into a session, which should have one thread as well, and none that spins,
+    so that predicting keeps the cores. It is called on the lane's thread, once for each set of layers among the
+    `capacity` last used. At most `queue_size` requests wait; a caller who leaves before his turn costs nothing. For one
+    event loop only.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, open_session: OpenSession, capacity: int = 8, queue_size: int = 64
+    ) -> None:
+        self._model = model
+        self._layers = producers(model.graph)
+        self._open_session = open_session
+        self._capacity = capacity
+        self._queue_size = queue_size
+        self._sessions: OrderedDict[frozenset[str], onnxruntime.InferenceSession] = OrderedDict()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feature-maps")
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._closed = False
+
+    async def compute(self, feeds: Mapping[str, Array], layers: Sequence[str]) -> LayerValues:
+        """The values of `layers` for `feeds` (the graph's inputs by name, batch first where the graph has it so).
+
+        A layer named twice is computed once. Raises InvalidRequest for no layer at all, UnknownName, QueueFull,
+        Stopping, NotAcceptable for a layer that is no tensor, RunFailed when onnxruntime fails.
+        """
+        self._admit(layers)
+        arrived = time.perf_counter()
+        await self._take_turn()
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._run, feeds, layers, arrived)
+        running.add_done_callback(self._end_turn)
+        # A caller who leaves now must not end the turn, as the thread is still busy: wait() leaves the run alone.
+        await asyncio.wait([running])
+        return running.result()
+
+    async def close(self) -> None:
+        """Refuse new requests, answer those that wait, end the thread and let the sessions go."""
+        self._closed = True
+        async with self._turn:  # which is fair: everybody who waits comes first
+            self._thread.shutdown()
+            self._sessions.clear()
+
+    def _admit(self, layers: Sequence[str]) -> None:
+        if self._closed:
+            raise Stopping("the model is being unloaded")
+        if not layers:
+            raise InvalidRequest("name at least one layer")
+        for layer in layers:
+            if layer not in self._layers:
+                raise UnknownName("layer", layer, self._layers)
+        if self._waiting >= self._queue_size:
+            raise QueueFull(f"{self._waiting} requests wait for feature maps already")
+
+    async def _take_turn(self) -> None:
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+
+    def _end_turn(self, running: asyncio.Future[Any]) -> None:
+        running.exception()  # seen, even if its caller has left
+        self._turn.release()
+
+    def _run(self, feeds: Mapping[str, Array], layers: Sequence[str], arrived: float) -> LayerValues:
+        started = time.perf_counter()
+        try:
+            session = self._session(frozenset(layers))
+            needed = {value.name: feeds[value.name] for value in session.get_inputs() if value.name in feeds}
+            wanted = list(dict.fromkeys(layers))
+            maps = dict(zip(wanted, session.run(wanted, needed), strict=True))
+        except Exception as error:  # onnxruntime raises a dozen types that have no base of their own
+            raise RunFailed(f"the layers cannot be computed: {error}") from error
+        for name, value in maps.items():
+            if not isinstance(value, np.ndarray):
+                raise NotAcceptable(f"layer {name!r} is no tensor")
+        return LayerValues(maps, started - arrived, time.perf_counter() - started)
+
+    def _session(self, layers: frozenset[str]) -> onnxruntime.InferenceSession:
+        if layers not in self._sessions:
+            part = subgraph(self._model, sorted(layers))
+            self._sessions[layers] = self._open_session(part.SerializeToString())
+        self._sessions.move_to_end(layers)
+        while len(self._sessions) > self._capacity:
+            self._sessions.popitem(last=False)
+        return self._sessions[layers]
+
+
+def _joined(name: str, values: list[Array]) -> Array:
+    if len({value.shape for value in values}) > 1:
+        raise NotAcceptable(f"layer {name!r} has another shape for each input; ask for one input at a time")
+    batched = values[0].shape[:1] == (1,)
+    return np.concatenate(values) if batched else np.stack(values)
+
+
+def statistics(array: Array, channel_axis: int = 0) -> list[ChannelStatistics]:
+    """Statistics per channel of one input's values, without the batch: [C, ...] by default, [F] as F channels.
+
+    Computed in float64; NaN where a value is NaN, or where a channel has no values at all.
+    """
+    channels = np.moveaxis(array, channel_axis, 0) if array.ndim else array[np.newaxis]
+    rows = channels.reshape(channels.shape[0], -1) if channels.size else np.full((channels.shape[0], 1), np.nan)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        columns = (
+            rows.mean(axis=1, dtype=np.float64),
+            rows.std(axis=1, dtype=np.float64),
+            rows.min(axis=1),
+            rows.max(axis=1),
+            (rows == 0).mean(axis=1),
+        )
+    return [ChannelStatistics(*map(float, values)) for values in zip(*columns, strict=True)]

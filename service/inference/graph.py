@@ -1,0 +1,226 @@
+"""Graph: any ONNX graph as layers. A layer is a tensor that a top-level node yields; its name is the tensor's name."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import onnx
+
+from service.errors import UnknownName
+from service.inference.shapes import Shape, infer_shapes
+from service.inference.subgraph import bodies, initialiser_names, producers, reads
+from service.inference.window import CONVOLUTIONS, attributes, window
+
+FOLDED_KEY = "convscope.folded"
+
+# Numbers that steer an operation are no weights: whole numbers for shapes, axes and indices, and what these take.
+STEERING_TYPES = frozenset({onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING})
+STEERED = frozenset({"Clip", "Pad", "Resize", "Upsample"})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the table; None where a field has no meaning or nobody can know it."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    """The layers, or inputs of the graph, that feed it; weights left out."""
+    folded: tuple[str, ...]
+    """Names of the modules that the exporter folded into it."""
+    shape: Shape | None
+    """The batch is "N"; None stands for a length that is not known before the run."""
+    kernel: tuple[int, ...] | None
+    stride: tuple[int, ...] | None
+    padding: tuple[int, ...] | None
+    """As in ONNX: all begins, then all ends."""
+    dilation: tuple[int, ...] | None
+    groups: int | None
+    parameters: int
+    """Numbers in its weights, running statistics among them. A node of several outputs has them on its first."""
+    macs: int | None
+    """Multiply-adds for one input; of convolutions and of products with a weight."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the whole graph: a shared weight counts once; `macs` is None if a convolution's is unknown."""
+
+    parameters: int
+    macs: int | None
+    layers: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The layers of a model, in the order of its nodes."""
+
+    inputs: tuple[str, ...]
+    """What a client has to feed; initialisers left out."""
+    rows: Mapping[str, Layer]
+    """Every layer by name, those of Constant nodes among them."""
+    totals: Totals
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> Self:
+        """Read the table off `model`, which stays as it is."""
+        return cls(*_Reader(model).read())
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The table: every layer but those of Constant nodes."""
+        return tuple(row for row in self.rows.values() if row.op != "Constant")
+
+    def layer(self, name: str) -> Layer:
+        """The row of one layer. Raises UnknownName, which lists the nearest."""
+        if name not in self.rows:
+            raise UnknownName("layer", name, self.rows)
+        return self.rows[name]
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Everything that can be asked for."""
+        return tuple(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Weight:
+    """A constant tensor. Equal to itself alone, so that a set counts a shared one once."""
+
+    shape: tuple[int, ...]
+    type: int
+
+    @property
+    def numbers(self) -> int:
+        return 0 if self.type in STEERING_TYPES or not self.shape else math.prod(self.shape)
+
+
+class _Reader:
+    """What has to be known of the whole graph to write one row."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = self.graph = model.graph
+        initialisers = initialiser_names(graph)
+        self.inputs = tuple(value.name for value in graph.input if value.name not in initialisers)
+        self.weights = _weights(graph)
+        self.constants = _constants(graph, self.weights)
+        self.shapes = infer_shapes(model)
+        self.feeders = {*self.inputs, *producers(graph)} - self.weights.keys()
+
+    def read(self) -> tuple[tuple[str, ...], dict[str, Layer], Totals]:
+        rows = [self._row(node, name) for node in self.graph.node for name in node.output if name]
+        held = set[_Weight]().union(*(_held(node, self.weights) for node in self.graph.node))
+        macs = [self._macs(node) for node in self.graph.node if self._multiplies(node)]
+        known = [count for count in macs if count is not None]
+        totals = Totals(
+            parameters=sum(weight.numbers for weight in held),
+            macs=sum(known) if len(known) == len(macs) else None,
+            layers=sum(row.op != "Constant" for row in rows),
+        )
+        return self.inputs, {row.name: row for row in rows}, totals
+
+    def _row(self, node: onnx.NodeProto, name: str) -> Layer:
+        seen = window(node, self.shapes)
+        first = name == next(filter(None, node.output))
+        return Layer(
+            name=name,
+            op=node.op_type,
+            inputs=tuple(read for read in reads(node) if read in self.feeders),
+            folded=_folded(node),
+            shape=self.shapes.get(name),
+            kernel=seen.kernel if seen else None,
+            stride=seen.stride if seen else None,
+            padding=seen.padding if seen else None,
+            dilation=seen.dilation if seen else None,
+            groups=attributes(node).get("group", 1) if node.op_type in CONVOLUTIONS else None,
+            parameters=sum(weight.numbers for weight in _held(node, self.weights)) if first else 0,
+            macs=self._macs(node) if first and self._multiplies(node) else None,
+        )
+
+    def _multiplies(self, node: onnx.NodeProto) -> bool:
+        return node.op_type in CONVOLUTIONS or (
+            node.op_type in ("Gemm", "MatMul") and not self.constants.isdisjoint(node.input[:2])
+        )
+
+    def _macs(self, node: onnx.NodeProto) -> int | None:
+        """Each output is a sum of so many products; each input of a transposed convolution goes into so many."""
+        many = self._numbers(node.input[0] if node.op_type == "ConvTranspose" else node.output[0])
+        each = _product(self._factors(node))
+        return None if many is None or each is None else many * each
+
+    def _factors(self, node: onnx.NodeProto) -> Shape:
+        """Lengths of the axes that one product runs over."""
+        left, right = (self.shapes.get(name, (None,)) for name in node.input[:2])
+        if node.op_type in CONVOLUTIONS:
+            return right[1:] or (None,)
+        if node.op_type == "Gemm" and attributes(node).get("transB", 0):
+            return right[-1:]
+        return right[-2:][:1] if node.input[1] in self.constants else left[-1:]
+
+    def _numbers(self, name: str) -> int | None:
+        """Numbers in a tensor for one input."""
+        total = _product(dimension for dimension in self.shapes.get(name, (None,)) if dimension != "N")
+        return None if total is None else total // self._fixed_batch
+
+    @property
+    def _fixed_batch(self) -> int:
+        first = self.shapes.get(self.inputs[0], ())[:1] if self.inputs else ()
+        return first[0] or 1 if first and isinstance(first[0], int) else 1
+
+
+def _product(lengths: Iterable[int | str | None]) -> int | None:
+    product = 1
+    for length in lengths:
+        if not isinstance(length, int):
+            return None
+        product *= length
+    return product
+
+
+def _folded(node: onnx.NodeProto) -> tuple[str, ...]:
+    entries = {entry.key: entry.value for entry in node.metadata_props}
+    return tuple(json.loads(entries.get(FOLDED_KEY, "[]")))
+
+
+def _weights(graph: onnx.GraphProto) -> dict[str, _Weight]:
+    """Initialisers and Constant nodes of one graph, by name; those of its bodies left out."""
+    found = {tensor.name: _Weight(tuple(tensor.dims), tensor.data_type) for tensor in graph.initializer}
+    for sparse in graph.sparse_initializer:
+        found[sparse.values.name] = _Weight(tuple(sparse.dims), sparse.values.data_type)
+    for node in graph.node:
+        if node.op_type == "Constant":
+            found[node.output[0]] = _constant(node.attribute[0])
+    return found
+
+
+def _constant(attribute: onnx.AttributeProto) -> _Weight:
+    if attribute.type == onnx.AttributeProto.TENSOR:
+        return _Weight(tuple(attribute.t.dims), attribute.t.data_type)
+    if attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
+        return _Weight(tuple(attribute.sparse_tensor.dims), attribute.sparse_tensor.values.data_type)
+    if attribute.type == onnx.AttributeProto.FLOATS:
+        return _Weight((len(attribute.floats),), onnx.TensorProto.FLOAT)
+    return _Weight((), onnx.TensorProto.INT64)  # one number, whole numbers or text: nothing that is learnt
+
+
+def _constants(graph: onnx.GraphProto, weights: Iterable[str]) -> set[str]:
+    """Names of the weights and of all that is computed from weights alone, as a dequantised kernel is."""
+    constants = set(weights)
+    for node in graph.node:
+        needed = reads(node)
+        if needed and constants.issuperset(needed):
+            constants.update(filter(None, node.output))
+    return constants
+
+
+def _held(node: onnx.NodeProto, around: Mapping[str, _Weight]) -> set[_Weight]:
+    """The weights that `node` reads, its bodies' own among them."""
+    if node.op_type in STEERED:
+        return set()
+    held = {around[name] for name in node.input if name in around}
+    for body in bodies(node):
+        inside = {**around, **_weights(body)}
+        held = held.union(*(_held(child, inside) for child in body.node))
+    return held
