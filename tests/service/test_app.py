@@ -1,0 +1,42 @@
+"""The documentation that the service serves: it works offline, and its examples are true."""
+
+import re
+
+from tests.service.conftest import Client
+
+
+async def test_docs_load_nothing_from_elsewhere(client: Client) -> None:
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert sources
+    for source in sources:
+        assert source.startswith("/")
+        assert (await client.get(source)).status_code == 200
+
+
+async def test_the_front_door_leads_to_the_docs(client: Client) -> None:
+    answer = await client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
+async def test_every_door_of_a_model_exists_with_and_without_a_version(client: Client) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    for door in ("", "/predict", "/layers", "/feature-maps"):
+        for prefix, names in (("/v1/models/{model}", ["model"]), ("/v1/models/{model}/versions/{version}", None)):
+            [operation] = paths[prefix + door].values()
+            documented = [item["name"] for item in operation["parameters"] if item["in"] == "path"]
+            assert documented == (names or ["model", "version"])
+
+
+async def test_every_answer_bears_an_id_and_its_time(client: Client) -> None:
+    for path in ("/", "/docs", "/openapi.json", "/metrics", "/v1/models", "/v2/health/live", "/nowhere"):
+        answer = await client.get(path)
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+        assert re.search(r"total;dur=\d+\.\d+", answer.headers["server-timing"])
+
+
+async def test_the_clients_own_id_comes_back_unless_it_is_unsafe(client: Client) -> None:
+    for own, kept in (("a-1.b:2", True), ("x" * 129, False), ("a b", False), ("é", False)):
+        answer = await client.get("/v2/health/live", headers=[(b"x-request-id", own.encode("latin-1"))])
+        assert (answer.headers["x-request-id"] == own) is kept
