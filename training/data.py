@@ -18,7 +18,7 @@ from service.errors import ConvscopeError, InvalidRequest, UnknownName
 from service.inference.card import InputCard
 from training.config import Recipe
 
-TOGETHER = 4  # pictures that share one random draw: v2 draws once a call, and a call a picture costs a third of a step
+TOGETHER = 4  # pictures that share one random draw: v2 draws once a call, and a call for each picture is slow
 
 
 class DataMissing(ConvscopeError):

@@ -60,13 +60,16 @@ def _tensor_names(graph: onnx.GraphProto, scopes: list[str], modules: set[str], 
         whole = last and scope in modules and scope not in parents
         base = scope if whole else f"{scope}.{node.op_type.lower()}".lstrip(".")
         for output in filter(None, node.output):
-            names.setdefault(output, _unique(base, taken))
+            if output not in names:
+                names[output] = _unique(base, taken)
+    constants = {item.name for item in graph.initializer}
     for node in graph.node:
-        for constant in {item.name for item in graph.initializer}.intersection(node.input):
+        for constant in filter(constants.__contains__, node.input):
             parameter = constant.startswith(f"{wrapper}.")
             base = _without(wrapper, constant) if parameter else f"{names[node.output[0]]}.constant"
             base = base.replace(".weight_bias", ".bias")  # so the exporter calls a bias that folding brought about
-            names.setdefault(constant, _unique(base, taken))
+            if constant not in names:
+                names[constant] = _unique(base, taken)
     return names
 
 

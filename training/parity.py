@@ -22,11 +22,15 @@ def layer_differences(model: onnx.ModelProto, network: nn.Module, pixels: NDArra
 
 
 def module_outputs(network: nn.Module, pixels: NDArray[np.uint8]) -> dict[str, Floats]:
-    """What every module of the network yields for `pixels`, by its dotted name, caught by forward hooks."""
+    """What every module of the network yields for `pixels` at its first call, by its dotted name, caught by hooks.
+
+    Modules that yield no single tensor are left out.
+    """
     caught: dict[str, Floats] = {}
 
-    def catch(name: str, output: Tensor) -> None:
-        caught[name] = output.detach().clone().numpy()
+    def catch(name: str, output: object) -> None:
+        if isinstance(output, Tensor):
+            caught.setdefault(name, output.detach().clone().numpy())
 
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: catch(name, output))
