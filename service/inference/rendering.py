@@ -3,6 +3,7 @@
 import io
 import math
 import zipfile
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -190,13 +191,15 @@ def _key(scale: Scale) -> Image.Image:
 
 def _shortened(name: str, width: int) -> str:
     """On one line of `width` pixels: without its middle if it is too long, as ends tell layers apart."""
-    name = " ".join(name.split())
-    keep = len(name)
-    shown = name
-    while keep > 8 and _font(20).getlength(shown) > width:
-        keep -= 1
-        shown = f"{name[: keep // 2]}…{name[-(keep - keep // 2) :]}"
-    return shown
+    name, font = " ".join(name.split()), _font(20)
+    longest = min(len(name), width // 4)  # no letter is narrower than 4 pixels
+    if len(name) == longest and font.getlength(name) <= width:
+        return name
+
+    def cut(keep: int) -> str:
+        return f"{name[: keep // 2]}…{name[-(keep - keep // 2) :]}"
+
+    return cut(bisect_left(range(longest), True, 8, key=lambda keep: font.getlength(cut(keep + 1)) > width))
 
 
 def _short(value: float) -> str:
