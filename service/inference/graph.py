@@ -152,12 +152,12 @@ class _Reader:
 
     def _factors(self, node: onnx.NodeProto) -> Shape:
         """Lengths of the axes that one product runs over."""
-        left, right = (self.shapes.get(name, (None,)) for name in node.input[:2])
+        right = self.shapes.get(node.input[1], (None,))
         if node.op_type in CONVOLUTIONS:
             return right[1:] or (None,)
         if node.op_type == "Gemm" and attributes(node).get("transB", 0):
             return right[-1:]
-        return right[-2:][:1] if node.input[1] in self.constants else left[-1:]
+        return right[-2:][:1]
 
     def _numbers(self, name: str) -> int | None:
         """Numbers in a tensor for one input."""

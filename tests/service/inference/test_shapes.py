@@ -52,8 +52,10 @@ def test_batch_is_followed_to_another_axis_and_by_its_symbol_to_other_inputs() -
 
 @pytest.mark.parametrize("lengths", [["batch", 3, "h", "w"], [None, 3, None, None], [-1, 3, -1, -1]])
 def test_free_height_and_width_are_unknown(lengths: Lengths) -> None:
-    model = build([helper.make_node("Conv", ["x", "k"], ["y"])], {"x": lengths}, ["y"], {"k": weight(2, 3, 3, 3)})
-    assert infer_shapes(model)["y"] == ("N", 2, None, None)
+    nodes = [helper.make_node("Conv", ["x", "k"], ["y"]), helper.make_node("Relu", ["x"], ["z"])]
+    shapes = infer_shapes(build(nodes, {"x": lengths}, ["y", "z"], {"k": weight(2, 3, 3, 3)}))
+    assert shapes["y"] == ("N", 2, None, None)
+    assert shapes["x"] == shapes["z"] == ("N", 3, None, None)
 
 
 def test_wrong_declarations_are_overruled() -> None:
@@ -82,6 +84,21 @@ def test_large_weights_are_not_needed_to_know_their_shapes() -> None:
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="weights.bin")
     assert infer_shapes(model)["y"] == ("N", 32)
+
+
+def test_value_that_lies_in_another_file_leaves_a_shape_unknown_and_no_other() -> None:
+    model = reshaping([-1, 8])
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    shapes = infer_shapes(model)
+    assert (shapes["a"], shapes["y"]) == (("N", 4, 2), (None, None))
+
+
+def test_what_can_only_be_had_for_one_input_has_its_shape_for_one() -> None:
+    joined = helper.make_node("Concat", ["x", "c"], ["y"], axis=1)
+    assert infer_shapes(build([joined], {"x": ["N", 3]}, ["y"], {"c": weight(1, 2)}))["y"] == (1, 5)
 
 
 def test_initialiser_listed_as_input_keeps_its_value() -> None:

@@ -93,18 +93,19 @@ def test_a_branch_within_a_branch_captures_from_the_outermost_graph() -> None:
     assert_close(run(subgraph(model, ["y"]), {"x": X})["y"], -2 * X)
 
 
-def test_names_of_a_body_that_are_its_own_pull_nothing_in() -> None:
-    """A Loop's body has inputs and outputs of its own; only `step` comes from around it."""
+@pytest.mark.parametrize("state", ["state", "aside", "late"])
+def test_names_of_a_body_that_are_its_own_pull_nothing_in(state: str) -> None:
+    """Only `step` comes from around the Loop's body, even where another tensor bears the name of an input of it."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["again"], ["again.out"]),
-            helper.make_node("Add", ["state", "step"], ["state.out"]),
+            helper.make_node("Add", [state, "step"], ["state.out"]),
         ],
         "body",
         [
             helper.make_tensor_value_info("round", TensorProto.INT64, []),
             helper.make_tensor_value_info("again", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info(state, TensorProto.FLOAT, None),
         ],
         [
             helper.make_tensor_value_info("again.out", TensorProto.BOOL, []),
@@ -114,7 +115,9 @@ def test_names_of_a_body_that_are_its_own_pull_nothing_in() -> None:
     model = build(
         [
             helper.make_node("Neg", ["x"], ["step"]),
+            helper.make_node("Exp", ["x"], ["aside"]),
             helper.make_node("Loop", ["rounds", "", "x"], ["y"], body=body),
+            helper.make_node("Relu", ["y"], ["late"]),
         ],
         {"x": ["N", 3]},
         ["y"],

@@ -56,9 +56,14 @@ def test_kernel_that_is_computed_from_an_input_is_unknown() -> None:
 
 def test_automatic_padding_is_unknown_where_the_extent_is() -> None:
     assert seen("Conv", (None, 9), strides=[2, 2], auto_pad="SAME_UPPER").padding is None
-    assert seen("Conv", (None, 9), strides=[2, 2], auto_pad="VALID").padding == (0, 0, 0, 0)
+    assert seen("Conv", (None, 9), strides=[2, 2], auto_pad="VALID", pads=[1, 1, 1, 1]).padding == (0, 0, 0, 0)
 
 
+def test_automatic_padding_is_for_the_dilated_kernel() -> None:
+    assert seen("Conv", dilations=[2, 3], auto_pad="SAME_UPPER").padding == (2, 3, 2, 3)
+
+
+Pair = tuple[int, int]
 lengths = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 
@@ -70,13 +75,14 @@ lengths = st.tuples(st.integers(1, 4), st.integers(1, 4))
     extents=st.tuples(st.integers(4, 12), st.integers(4, 12)),
 )
 def test_automatic_padding_equals_the_same_padding_written_out(
-    op: str, mode: str, kernel: tuple[int, int], strides: tuple[int, int], extents: tuple[int, int]
+    op: str, mode: str, kernel: Pair, strides: Pair, extents: Pair
 ) -> None:
     assume(all(size >= step for size, step in zip(kernel, strides, strict=True)))  # onnxruntime refuses the others
+    settings: Any = {"kernel_shape": kernel, "strides": strides}
 
     def padded(**padding: Any) -> onnx.ModelProto:
         inputs = ["x"] if op == "MaxPool" else ["x", "k"]
-        node = helper.make_node(op, inputs, ["y"], kernel_shape=kernel, strides=strides, **padding)
+        node = helper.make_node(op, inputs, ["y"], **settings, **padding)
         return build([node], {"x": [1, 1, *extents]}, ["y"], {"k": weight(1, 1, *kernel)})
 
     automatic = padded(auto_pad=mode)
@@ -88,7 +94,7 @@ def test_automatic_padding_equals_the_same_padding_written_out(
 
 @given(kernel=lengths, strides=lengths, more=st.tuples(st.integers(0, 3), st.integers(0, 3)))
 def test_padding_of_a_transposed_convolution_follows_from_its_output_shape(
-    kernel: tuple[int, int], strides: tuple[int, int], more: tuple[int, int]
+    kernel: Pair, strides: Pair, more: Pair
 ) -> None:
     full = [5 * stride + size for stride, size in zip(strides, kernel, strict=True)]
     wanted = [max(length - less, 1) for length, less in zip(full, more, strict=True)]
