@@ -46,11 +46,19 @@ class DataSet:
 
     def read_training(self, folder: Path) -> Examples:
         """Read the part to learn from. Raises DataMissing."""
-        return self.read(folder, True)
+        return self._fitting(self.read(folder, True), folder)
 
     def read_test(self, folder: Path) -> Examples:
         """Read the part that nothing may be chosen by. Raises DataMissing."""
-        return self.read(folder, False)
+        return self._fitting(self.read(folder, False), folder)
+
+    def _fitting(self, examples: Examples, folder: Path) -> Examples:
+        shape = tuple(examples.pixels.shape[1:])
+        if shape != self.input.shape or not len(examples.targets) or int(examples.targets.max()) >= len(self.labels):
+            raise DataMissing(
+                f"the files in {folder} are of another data set: other labels, or pictures of shape {shape}"
+            )
+        return examples
 
 
 def data_set(name: str) -> DataSet:

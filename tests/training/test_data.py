@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from torchvision import datasets
 
 from service.errors import InvalidRequest, UnknownName
-from tests.training.conftest import TEST, TRAINING, stripes
+from tests.training.conftest import TEST, TRAINING, idx, stripes
 from training.config import Recipe
 from training.data import DataMissing, Examples, augmentation, data_set, split
 
@@ -103,6 +104,16 @@ def test_pictures_and_labels_of_different_number_are_refused(data_dir: Path, tmp
     shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
     shutil.copy(data_dir / "t10k-labels-idx1-ubyte.gz", tmp_path / "train-labels-idx1-ubyte.gz")
     with pytest.raises(DataMissing, match="do not belong together"):
+        FASHION.read_training(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 32), (0, 28, 28), (2, 28, 28)])
+def test_files_of_another_data_set_are_refused(data_dir: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
+    labels = np.full(shape[:1], 10, np.uint8)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros(shape, np.uint8))))
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    with pytest.raises(DataMissing, match="another data set"):
         FASHION.read_training(tmp_path)
 
 
