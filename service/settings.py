@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     max_pictures: PositiveInt = Field(256, description="most pictures in one request")
     max_pixels: PositiveInt = Field(100_000_000, description="most pixels in one picture, as its header states them")
     max_pixels_in_flight: PositiveInt = Field(
-        200_000_000, description="most pixels being decoded at once, of all requests"
+        100_000_000, description="most pixels being decoded at once, of all requests"
     )
     max_answer_bytes: PositiveInt = Field(
         256 * MIB, description="largest answer, and most feature-map values held for it"

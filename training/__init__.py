@@ -2,10 +2,10 @@
 
 import os
 
-# Read once, when onnxruntime or torch is first imported; every module of this room is imported after this file.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-os.environ["ORT_TELEMETRY_DISABLED"] = "1"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve others on shared cores
+import service  # noqa: F401 - it turns onnxruntime's telemetry off, which must happen before anybody imports that
+
+# Read once, when torch is first imported; threads that spin while they wait starve others on shared cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from training.operators import declare_missing
 

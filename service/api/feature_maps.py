@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
 from service.api.bodies import read_body
+from service.api.examples import FEATURE_MAPS, LAYER
 from service.api.inputs import REQUEST_BODY, rows_of
 from service.api.presence import while_wanted
 from service.api.schemas import FeatureMapSummaries
@@ -25,14 +26,20 @@ BYTES_PER_VALUE = 4
 router = APIRouter(tags=["look inside"])
 
 LayerNames = Annotated[
-    list[str], Query(alias="layer", min_length=1, description="layers by name, as `GET .../layers` lists them")
+    list[str],
+    Query(
+        alias="layer",
+        min_length=1,
+        description="layers by name, as `GET .../layers` lists them",
+        examples=[[LAYER]],
+    ),
 ]
 
 
 @router.post(
     "/feature-maps",
     response_model=FeatureMapSummaries,
-    responses={200: {"content": {PNG: {}, NPZ: {}}}},
+    responses={200: {"content": {JSON: {"example": FEATURE_MAPS}, PNG: {}, NPZ: {}}}},
     openapi_extra=REQUEST_BODY,
 )
 async def feature_maps(

@@ -5,6 +5,7 @@ import asyncio
 from fastapi import Request
 
 from service.api.bodies import pictures_of
+from service.api.examples import ANKLE_BOOT
 from service.api.services import Services
 from service.api.stages import Stages
 from service.inference.model import Row, ServedModel
@@ -35,7 +36,8 @@ REQUEST_BODY = {
                     "properties": {
                         "images": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "byte"}}
                     },
-                }
+                },
+                "example": {"images": [ANKLE_BOOT]},
             },
         },
     }

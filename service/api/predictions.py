@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service.api.answers import accepts_json, json_answer
+from service.api.answers import JSON, accepts_json, json_answer
 from service.api.bodies import read_body
+from service.api.examples import PREDICTIONS
 from service.api.inputs import REQUEST_BODY, rows_of
 from service.api.presence import while_wanted
 from service.api.schemas import Predictions
@@ -16,10 +17,18 @@ from service.inference.model import ServedModel
 
 router = APIRouter(tags=["predict"], dependencies=[Depends(accepts_json)])
 
-TopK = Annotated[int, Query(ge=1, description="classes per picture; above the number of labels gives all of them")]
+TopK = Annotated[
+    int,
+    Query(ge=1, description="classes per picture; above the number of labels gives all of them", examples=[3]),
+]
 
 
-@router.post("/predict", response_model=Predictions, openapi_extra=REQUEST_BODY)
+@router.post(
+    "/predict",
+    response_model=Predictions,
+    responses={200: {"content": {JSON: {"example": PREDICTIONS}}}},
+    openapi_extra=REQUEST_BODY,
+)
 async def predict(
     request: Request, served: Served, services: ServicesOf, stages: StagesOf, top_k: TopK = 5
 ) -> Response:

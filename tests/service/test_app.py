@@ -1,8 +1,15 @@
 """The documentation that the service serves: it works offline, and its examples are true."""
 
+import base64
 import re
+from pathlib import Path
 
-from tests.service.conftest import Client
+import pytest
+
+from tests.alike import assert_alike
+from tests.service.conftest import Client, Serve
+
+ROOT = Path(__file__).parents[2]
 
 
 async def test_docs_load_nothing_from_elsewhere(client: Client) -> None:
@@ -13,6 +20,21 @@ async def test_docs_load_nothing_from_elsewhere(client: Client) -> None:
     for source in sources:
         assert source.startswith("/")
         assert (await client.get(source)).status_code == 200
+
+
+@pytest.mark.parametrize("door", ["predict", "feature-maps"])
+async def test_the_examples_of_the_docs_are_true(serve: Serve, door: str) -> None:
+    async with serve(models=ROOT / "models") as client:
+        path = f"/v1/models/{{model}}/versions/{{version}}/{door}"
+        operation = (await client.get("/openapi.json")).json()["paths"][path]["post"]
+        parameters = {item["name"]: item["schema"]["examples"][0] for item in operation["parameters"]}
+        address = path.format(model=parameters.pop("model"), version=parameters.pop("version"))
+        request = operation["requestBody"]["content"]["application/json"]["example"]
+        answer = await client.post(address, params=parameters, json=request)
+        promised = operation["responses"]["200"]["content"]["application/json"]["example"]
+    assert_alike(answer.json(), promised)
+    picture = (ROOT / "docs" / "samples" / "ankle-boot.png").read_bytes()
+    assert request["images"] == [base64.b64encode(picture).decode()]
 
 
 async def test_the_front_door_leads_to_the_docs(client: Client) -> None:

@@ -285,7 +285,8 @@ async def test_several_runners_run_side_by_side() -> None:
         return items
 
     async with running(meet, max_batch_size=1, runners=2) as batcher:
-        assert await asyncio.gather(results(batcher, [1]), results(batcher, [2])) == [[1], [2]]
+        one, other = await asyncio.gather(results(batcher, [1]), results(batcher, [2]))
+        assert (one, other) == ([1], [2])
 
 
 async def test_observer_sees_batch_sizes_and_the_depth_of_the_queue() -> None:
