@@ -137,9 +137,16 @@ async def test_no_layer_at_all_is_refused(lane: FeatureMaps) -> None:
         await lane.compute(BATCH, [])
 
 
-@pytest.mark.parametrize("feeds", [{}, {"x": weight(1, 7, 8, 8)}, {"x": np.zeros((1, 1, 8, 8), np.int64)}])
-async def test_failing_run_harms_nobody_else(lane: FeatureMaps, feeds: dict[str, Array]) -> None:
-    with pytest.raises(RunFailed):
+@pytest.mark.parametrize(
+    ("feeds", "reason"),
+    [
+        ({}, "Required inputs"),
+        ({"x": weight(1, 7, 8, 8)}, "invalid dimensions"),
+        ({"x": np.zeros((1, 1, 8, 8), np.int64)}, "Unexpected input data type"),
+    ],
+)
+async def test_failing_run_harms_nobody_else(lane: FeatureMaps, feeds: dict[str, Array], reason: str) -> None:
+    with pytest.raises(RunFailed, match=reason):
         await lane.compute(feeds, ["conv1"])
     assert (await lane.compute(BATCH, ["conv1"])).maps["conv1"].shape == (5, 4, 8, 8)
 

@@ -31,3 +31,8 @@ def test_values_become_colours_in_their_shape() -> None:
     colours = viridis(np.array([[0.0, 0.5, 1.0]]))
     assert colours.shape == (1, 3, 3)
     np.testing.assert_array_equal(colours[0], VIRIDIS[[0, 128, 255]])
+
+
+def test_no_colour_sticks_out() -> None:
+    bends = np.diff(VIRIDIS.astype(int), n=2, axis=0)
+    assert np.abs(bends).max() <= 2
