@@ -42,7 +42,7 @@ async def _predict(
     request: Request, body: bytes, served: ServedModel, services: Services, stages: Stages, top_k: int
 ) -> Response:
     rows = await rows_of(request, body, served, services, stages)
-    batched = await served.batcher.submit(rows)
+    batched = await served.predict(rows)
     stages.seconds.update(queue=batched.queue_seconds, infer=batched.infer_seconds)
     with stages.measure("encode"):
         card = served.image_card()

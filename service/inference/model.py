@@ -1,14 +1,14 @@
 """A served model: an onnxruntime session that runs rows, the batcher in front of it, and the way to look inside."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.errors import MissingCard, RunFailed
-from service.inference.batcher import MicroBatcher
+from service.inference.batcher import Batched, MicroBatcher
 from service.inference.card import ModelCard
 from service.inference.feature_maps import FeatureMaps, LayerValues
 from service.inference.graph import Graph
@@ -25,6 +25,11 @@ def row_key(row: Row) -> Hashable:
 def stack(rows: Sequence[Row]) -> dict[str, NDArray[np.generic]]:
     """Rows of one key -> a batch: each array gets a first dimension of `len(rows)`."""
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def unstack(batch: Row) -> list[Row]:
+    """The inverse of `stack`."""
+    return [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
 
 
 def open_session(model: str | bytes, threads: int) -> ort.InferenceSession:
@@ -45,7 +50,10 @@ def open_session(model: str | bytes, threads: int) -> ort.InferenceSession:
 
 
 class Model:
-    """An open session that takes rows and gives rows; `batches` says whether it may run several at once."""
+    """An open session; `batches` says whether rows of several requests may share one run.
+
+    What it runs at a time is then a row, without the batch dimension; else it is a whole feed, as the graph takes it.
+    """
 
     def __init__(self, session: ort.InferenceSession, *, batches: bool) -> None:
         self.session = session
@@ -57,21 +65,22 @@ class Model:
         """The execution provider it really runs on, which need not be the one that was wanted."""
         return str(self.session.get_providers()[0])
 
-    def run(self, rows: Sequence[Row]) -> list[Row]:
-        """Run rows of one `row_key`; the outputs come as rows in the same order. Raises RunFailed."""
-        if self.batches:
-            return self._run_together(rows)
-        return [self._run_together([row])[0] for row in rows]
+    def run(self, items: Sequence[Row]) -> list[Row]:
+        """Run rows of one `row_key` together, or whole feeds one by one; outputs in their order. Raises RunFailed."""
+        if not self.batches:
+            return [self._run(feed) for feed in items]
+        batch = self._run(stack(items))
+        for name, value in batch.items():
+            if not np.shape(value) or len(value) != len(items):
+                raise RunFailed(f"output {name!r} has shape {np.shape(value)} for a batch of {len(items)}")
+        return unstack(batch)
 
-    def _run_together(self, rows: Sequence[Row]) -> list[Row]:
+    def _run(self, feed: Row) -> Row:
         try:
-            values = self.session.run(self.outputs, stack(rows))
+            values = self.session.run(self.outputs, feed)
         except Exception as error:  # onnxruntime raises a class of its own for every status, all plain Exceptions
             raise RunFailed(f"the model failed: {error}") from error
-        for name, value in zip(self.outputs, values, strict=True):
-            if not np.shape(value) or len(value) != len(rows):
-                raise RunFailed(f"output {name!r} has shape {np.shape(value)} for a batch of {len(rows)}")
-        return [dict(zip(self.outputs, row, strict=True)) for row in zip(*values, strict=True)]
+        return dict(zip(self.outputs, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,19 @@ class ServedModel:
         if self.card.input.kind != "image":
             raise MissingCard(f"model {self.name!r} takes inputs of kind {self.card.input.kind!r}, not pictures")
         return self.card
+
+    async def predict(self, rows: Sequence[Row]) -> Batched[Row]:
+        """The outputs for each row, without the batch dimension. Raises what `MicroBatcher.submit` raises."""
+        if self.model.batches:
+            return await self.batcher.submit(rows)
+        batched = await self.batcher.submit([stack([row]) for row in rows])
+        return replace(batched, results=[unstack(outputs)[0] for outputs in batched.results])
+
+    async def infer(self, feed: Row) -> LayerValues:
+        """The outputs for a whole feed, which must fit the graph. Raises what `MicroBatcher.submit` raises."""
+        batched = await self.batcher.submit(unstack(feed) if self.model.batches else [feed])
+        outputs = stack(batched.results) if self.model.batches else dict(batched.results[0])
+        return LayerValues(outputs, batched.queue_seconds, batched.infer_seconds)
 
     async def look_inside(self, rows: Sequence[Row], layers: Sequence[str]) -> LayerValues:
         """The feature maps of `layers`, first axis the rows; one by one where the model cannot run several at once."""

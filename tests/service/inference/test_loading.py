@@ -78,8 +78,8 @@ def test_a_model_of_fixed_batch_is_served_one_by_one(loader: Loader, file: Path)
     write_tiny(file, batch=1)
     served = loader.load("tiny", "1", file)
     assert not served.model.batches
-    rows: list[Row] = [{"pixels": np.full((8, 8, 3), value, np.uint8)} for value in (0, 200)]
-    assert len(served.model.run(rows)) == 2
+    feeds: list[Row] = [{"pixels": np.full((1, 8, 8, 3), value, np.uint8)} for value in (0, 200)]
+    assert [outputs["probabilities"].shape for outputs in served.model.run(feeds)] == [(1, 3), (1, 3)]
 
 
 def mixing() -> onnx.ModelProto:
@@ -127,6 +127,20 @@ def test_a_card_beside_the_versions_serves_a_file_that_has_none(loader: Loader, 
         loader.load("tiny", "1", file).image_card()
     (file.parent.parent / "card.json").write_text(tiny_card(tiny_onnx()).model_dump_json())
     assert loader.load("tiny", "1", file).image_card().output.name == "probabilities"
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+async def test_predicting_and_inferring_agree(loader: Loader, file: Path, batch: str | int) -> None:
+    write_tiny(file, batch=batch)
+    served = loader.load("tiny", "1", file)
+    served.start()
+    noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    rows = (await served.predict([{"pixels": pixels} for pixels in noise])).results
+    feeds = [noise] if batch == "N" else [noise[index : index + 1] for index in range(3)]
+    whole = [(await served.infer({"pixels": feed})).maps["probabilities"] for feed in feeds]
+    await served.stop()
+    single = np.stack([row["probabilities"].astype(np.float32) for row in rows])
+    np.testing.assert_allclose(np.concatenate(whole), single, rtol=0, atol=1e-6)
 
 
 async def test_looking_inside_one_by_one_equals_looking_inside_a_batch(loader: Loader, file: Path) -> None:
