@@ -8,7 +8,10 @@ import uvicorn
 from pydantic import ValidationError
 
 from service.app import create_app
+from service.server import Server
 from service.settings import PREFIX, Settings
+
+NOT_STARTED = 3  # as uvicorn has it
 
 
 def main() -> None:
@@ -16,15 +19,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve")
     parser.parse_args()
-    serve(_settings())
+    sys.exit(serve(_settings()))
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status, 0 unless it could not start."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed body
+    app = create_app(settings)
     # Access is counted in /metrics; a line a request would cost more than answering a small one does.
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+    config = uvicorn.Config(app, settings.host, settings.port, log_config=None, access_log=False)
+    lifecycle = app.state.services.lifecycle
+    server = Server(config, lifecycle, settings.pre_drain_ms / 1000, settings.drain_timeout_ms / 1000)
+    server.run()
+    return 0 if server.started else NOT_STARTED
 
 
 def _settings() -> Settings:

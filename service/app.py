@@ -1,5 +1,6 @@
 """create_app(settings): the one place where the parts are put together."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from service.inference.feature_maps import FeatureMaps
 from service.inference.loading import Loader
 from service.inference.model import Model, Row, open_session, row_key
 from service.inference.repository import ModelRepository
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -42,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    app.add_middleware(Instrumentation, metrics=services.metrics)
+    app.add_middleware(Instrumentation, metrics=services.metrics, lifecycle=services.lifecycle)
     problems.install(app)
     _include_doors(app)
     return app
@@ -74,7 +76,8 @@ def _services(settings: Settings) -> Services:
         max_pixels=settings.max_pixels,
         max_pixels_in_flight=settings.max_pixels_in_flight,
     )
-    return Services(settings, metrics, ModelRepository(settings.models, _loader(settings, metrics).load), decoder)
+    repository = ModelRepository(settings.models, _loader(settings, metrics).load)
+    return Services(settings, metrics, repository, decoder, Lifecycle())
 
 
 def _loader(settings: Settings, metrics: Metrics) -> Loader:
@@ -103,14 +106,21 @@ def _loader(settings: Settings, metrics: Metrics) -> Loader:
 @asynccontextmanager
 async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - Starlette passes it
     log.info("settings: %s", services.settings.model_dump_json())
-    services.repository.load_all()
-    _report(services)
-    for served in services.repository.served():
-        served.start()
+    loading = asyncio.create_task(_load(services))  # beside serving, so that liveness answers meanwhile
     yield
+    await loading
     for served in services.repository.served():
         await served.stop()
     services.decoder.close()
+
+
+async def _load(services: Services) -> None:
+    entries = await asyncio.to_thread(services.repository.load_all)
+    for entry in entries.values():
+        for served in entry.served():
+            served.start()
+    services.repository.adopt(entries)
+    _report(services)
 
 
 def _report(services: Services) -> None:

@@ -8,6 +8,7 @@ STAGE_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 MOST_LABELS = 100
+STAGES = ("decode", "queue", "infer", "encode")
 MODEL = ("model", "version")
 
 
@@ -25,7 +26,7 @@ class Metrics:
         )
         self.stage_duration = Histogram(
             "convscope_stage_duration_seconds",
-            "Time of one request in one stage: decode, queue, infer or encode",
+            f"Time of one request in one stage: {', '.join(STAGES)}",
             (*MODEL, "stage"),
             buckets=STAGE_BUCKETS,
             registry=registry,
@@ -41,7 +42,7 @@ class Metrics:
             registry=registry,
         )
         self.queue_depth = Gauge("convscope_queue_depth", "Inputs that wait for a run", MODEL, registry=registry)
-        self.in_flight = Gauge("convscope_requests_in_flight", "Requests being answered", registry=registry)
+        self.in_flight = Gauge("convscope_requests_in_flight", "Requests being answered, this scrape among them", registry=registry)
         self.model_info = Gauge(
             "convscope_model_info",
             "1 for every version that is served",
@@ -63,7 +64,12 @@ class Metrics:
         )
 
     def batches(self, model: str, version: str) -> "BatchMetrics":
-        """The observer for the batcher of one model."""
+        """The observer for the batcher of one model, whose series begin at 0, so that increase() sees the first."""
+        for stage in STAGES:
+            self.stage_duration.labels(model, version, stage)
+        self.confidence.labels(model, version)
+        self.cancelled.labels(model)
+        self.load_failures.labels(model)
         return BatchMetrics(self, model, version)
 
     def observe_stages(self, model: str, version: str, stages: Mapping[str, float]) -> None:

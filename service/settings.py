@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "CONVSCOPE_"
@@ -35,6 +35,15 @@ class Settings(BaseSettings):
         256 * MIB, description="largest answer, and most feature-map values held for it"
     )
     timeout_ms: PositiveInt = Field(30_000, description="deadline of a request, from its last byte in, in milliseconds")
+
+    pre_drain_ms: NonNegativeInt = Field(
+        0,
+        description="after SIGTERM: how long to serve on, no longer ready, so that balancers notice, in milliseconds",
+    )
+    drain_timeout_ms: PositiveInt = Field(
+        35_000, description="after that: longest time to finish what was accepted, in milliseconds"
+    )
+    stuck_run_ms: PositiveInt = Field(60_000, description="a run that takes longer fails liveness, in milliseconds")
 
     max_batch_size: PositiveInt = Field(32, description="most inputs in one run of a model")
     max_queue_size: PositiveInt = Field(1024, description="most inputs waiting for a model")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.settings import Settings
+from tests.service.gate import until
 from tests.service.server import running
 from training.data import data_set
 from training.export import MODEL, WEIGHTS, exported_recipe
@@ -43,6 +44,7 @@ async def test_every_layer_over_http_equals_onnxruntime_and_the_module_of_its_na
     app = create_app(Settings(models=ROOT / "models"))
     transport = ASGITransport(app)
     async with LifespanManager(app), AsyncClient(transport=transport, base_url="http://service") as client:
+        await until(lambda: app.state.services.repository.loaded)
         names = [row["name"] for row in (await client.get(f"{DOOR}/layers")).json()["layers"]]
         answer = await client.post(
             f"{DOOR}/feature-maps",

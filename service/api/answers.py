@@ -29,7 +29,7 @@ def sized(body: bytes, media_type: str, max_bytes: int) -> Response:
     return Response(body, media_type=media_type)
 
 
-def accepts_json(request: Request) -> None:
+async def accepts_json(request: Request) -> None:
     """Refuse a client that would not read JSON, at a door that has nothing else. Raises NotAcceptable."""
     acceptable(request, [JSON])
 

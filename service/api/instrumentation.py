@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem
 from service.api.stages import stages_in
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 
 SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -22,14 +23,15 @@ log = logging.getLogger(__name__)
 class Instrumentation:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle) -> None:
         self._app = app
         self._metrics = metrics
+        self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; anything else passes through."""
         if scope["type"] == "http":
-            await _Exchange(self._metrics, scope, send).run(self._app, receive)
+            await _Exchange(self._metrics, self._lifecycle, scope, send).run(self._app, receive)
         else:
             await self._app(scope, receive, send)
 
@@ -37,19 +39,23 @@ class Instrumentation:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, metrics: Metrics, scope: Scope, send: Send) -> None:
+    def __init__(self, metrics: Metrics, lifecycle: Lifecycle, scope: Scope, send: Send) -> None:
         self._metrics = metrics
+        self._lifecycle = lifecycle
         self._scope = scope
         self._send = send
         self._stages = stages_in(scope)
+        self._stages.admitted = not lifecycle.draining
         self._status: int | None = None
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        self._body_to_come = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        given = headers.get("x-request-id", "")
         self._id = given if SAFE_ID.fullmatch(given) else uuid4().hex
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
-        with self._metrics.in_flight.track_inprogress():
+        with self._metrics.in_flight.track_inprogress(), self._lifecycle.request():
             try:
-                await app(self._scope, receive, self._answer)
+                await app(self._scope, self._heard(receive), self._answer)
             except Exception:
                 log.exception("request %s failed", self._id)
                 if self._status is not None:
@@ -57,12 +63,24 @@ class _Exchange:
                 failure = problem(self._scope["path"], 500, f"the service failed; its log tells why under {self._id}")
                 await failure(self._scope, receive, self._answer)
 
+    def _heard(self, receive: Receive) -> Receive:
+        async def heard() -> Message:
+            message = await receive()
+            self._body_to_come = self._body_to_come and message.get("more_body", False)
+            return message
+
+        return heard
+
     async def _answer(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._id
             headers["Server-Timing"] = self._stages.server_timing()
+            if self._lifecycle.leaving and not self._body_to_come:
+                # So that nobody sends the next request to a server that is going. While a body is still coming in,
+                # closing would reset the connection and the client would never read this answer.
+                headers["Connection"] = "close"
             self._count(message["status"])
         await self._send(message)
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Iterator
 from http.client import responses
 from typing import Any
 
@@ -51,7 +52,9 @@ def problem(path: str, status: int, detail: str, **extensions: Any) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Give every refusal its answer."""
+    """Give every refusal its answer, and its count a beginning at 0."""
+    for kind in _kinds(errors.ConvscopeError):
+        app.state.services.metrics.rejected.labels(_reason(kind))
     app.add_exception_handler(errors.ConvscopeError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
     app.add_exception_handler(HTTPException, _http_error)
@@ -72,7 +75,7 @@ def _count(request: Request, error: errors.ConvscopeError) -> None:
         model, _ = stages_of(request).model or ("", "")
         metrics.cancelled.labels(model).inc()
     else:
-        metrics.rejected.labels(_reason(error)).inc()
+        metrics.rejected.labels(_reason(type(error))).inc()
 
 
 async def _invalid_parameter(request: Request, error: Exception) -> Response:
@@ -102,9 +105,16 @@ def _extensions(error: errors.ConvscopeError) -> dict[str, Any]:
     return {}
 
 
-def _reason(error: errors.ConvscopeError) -> str:
+def _kinds(kind: type[errors.ConvscopeError]) -> Iterator[type[errors.ConvscopeError]]:
+    """Every kind of error that a request can be refused with, by the tree below `kind`."""
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds(below)
+
+
+def _reason(kind: type[errors.ConvscopeError]) -> str:
     """QueueFull -> queue_full."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def _json(body: dict[str, Any], status: int, media_type: str, headers: dict[str, str] | None) -> Response:

@@ -6,9 +6,11 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from service.api.stages import stages_of
+from service.errors import Stopping
 from service.inference.decoding import Decoder
 from service.inference.model import ServedModel
 from service.inference.repository import ModelRepository
+from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -21,6 +23,7 @@ class Services:
     metrics: Metrics
     repository: ModelRepository
     decoder: Decoder
+    lifecycle: Lifecycle
 
 
 def services_of(request: Request) -> Services:
@@ -30,8 +33,17 @@ def services_of(request: Request) -> Services:
     return services
 
 
-def served_model(request: Request) -> ServedModel:
-    """The model that the path names, by default its newest version. Raises UnknownName or NotReady."""
+# Dependencies are coroutines, though they wait for nothing: FastAPI would run each plain function on a thread.
+
+
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
+async def served_model(request: Request) -> ServedModel:
+    """The model that the path names, by default its newest version. Raises UnknownName, NotReady or Stopping."""
+    if not stages_of(request).admitted:
+        raise Stopping("the service is stopping and takes no new work")
     served = services_of(request).repository.find(request.path_params["model"], request.path_params.get("version"))
     stages_of(request).model = (served.name, served.version)
     return served
@@ -44,15 +56,15 @@ ModelName = Annotated[str, Path(description="a model, as `GET /v1/models` lists 
 VersionNumber = Annotated[str, Path(description="one of its versions", examples=["1"])]
 
 
-def default_version(request: Request, model: ModelName) -> None:  # noqa: ARG001 - the parameters are for /docs
+async def default_version(request: Request, model: ModelName) -> None:  # noqa: ARG001 - the parameters are for /docs
     """Make a door one of `ONE_MODEL`: its newest version answers."""
     stages_of(request).endpoint = ONE_MODEL + request.scope["route"].path
 
 
-def one_version(request: Request, model: ModelName, version: VersionNumber) -> None:  # noqa: ARG001 - likewise
+async def one_version(request: Request, model: ModelName, version: VersionNumber) -> None:  # noqa: ARG001 - likewise
     """Make a door one of `ONE_VERSION`."""
     stages_of(request).endpoint = ONE_VERSION + request.scope["route"].path
 
 
-ServicesOf = Annotated[Services, Depends(services_of)]
+ServicesOf = Annotated[Services, Depends(_services)]
 Served = Annotated[ServedModel, Depends(served_model)]

@@ -12,13 +12,15 @@ from starlette.types import Scope
 class Stages:
     """Seconds per stage of one request, in the order in which they happened.
 
-    `model` is the (name, version) that answers, `endpoint` the template of its path, once they are known.
+    `model` is the (name, version) that answers, `endpoint` the template of its path, once they are known; `admitted`
+    says that it came before the service began to refuse new work.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.model: tuple[str, str] | None = None
         self.endpoint: str | None = None
+        self.admitted = True
         self._arrived = perf_counter()
 
     @contextmanager
@@ -53,4 +55,8 @@ def stages_of(request: Request) -> Stages:
     return stages_in(request.scope)
 
 
-StagesOf = Annotated[Stages, Depends(stages_of)]
+async def _stages(request: Request) -> Stages:
+    return stages_of(request)
+
+
+StagesOf = Annotated[Stages, Depends(_stages)]

@@ -112,10 +112,18 @@ class MicroBatcher(Generic[Item, Result]):
         self._threads = ThreadPoolExecutor(runners, thread_name_prefix="runner")
         self._runners: list[asyncio.Task[None]] = []
         self._runner_count = runners
+        self._began: dict[int, float] = {}
 
     def start(self) -> None:
         """Begin to run what is submitted. Call it on the event loop."""
         self._runners = [asyncio.create_task(self._serve()) for _ in range(self._runner_count)]
+
+    def fault(self, stuck_after: float) -> str | None:
+        """Why no more answers can be hoped for, if so: a dead runner, or a run of more than `stuck_after` seconds."""
+        if not self._stopping and any(runner.done() for runner in self._runners):
+            return "a runner has died"
+        longest = perf_counter() - min(self._began.values(), default=perf_counter())
+        return f"a run has taken {longest:.0f} s so far" if longest > stuck_after else None
 
     async def submit(self, items: Sequence[Item]) -> Batched[Result]:
         """Wait for the results of `items`, admitted whole or refused whole.
@@ -210,7 +218,11 @@ class MicroBatcher(Generic[Item, Result]):
         for entry in batch:
             entry.request.start()
         items = [entry.item for entry in batch]
-        outcomes = await asyncio.get_running_loop().run_in_executor(self._threads, self._attempt, items)
+        self._began[id(batch)] = perf_counter()
+        try:
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._threads, self._attempt, items)
+        finally:
+            del self._began[id(batch)]
         self._settle(batch, outcomes)
         self._observer.ran(len(batch))
 

@@ -71,6 +71,7 @@ class FeatureMaps:
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._closed = False
+        self._began: float | None = None
 
     async def compute(self, feeds: Mapping[str, Array], layers: Sequence[str]) -> LayerValues:
         """The values of `layers` for `feeds` (the graph's inputs by name, batch first where the graph has it so).
@@ -81,11 +82,17 @@ class FeatureMaps:
         self._admit(layers)
         arrived = time.perf_counter()
         await self._take_turn()
+        self._began = time.perf_counter()
         running = asyncio.get_running_loop().run_in_executor(self._thread, self._run, feeds, layers, arrived)
         running.add_done_callback(self._end_turn)
         # A caller who leaves now must not end the turn, as the thread is still busy: wait() leaves the run alone.
         await asyncio.wait([running])
         return running.result()
+
+    def fault(self, stuck_after: float) -> str | None:
+        """Why no more answers can be hoped for, if so: a run of more than `stuck_after` seconds."""
+        longest = time.perf_counter() - self._began if self._began else 0.0
+        return f"feature maps have taken {longest:.0f} s so far" if longest > stuck_after else None
 
     async def close(self) -> None:
         """Refuse new requests, answer those that wait, end the thread and let the sessions go."""
@@ -114,6 +121,7 @@ class FeatureMaps:
 
     def _end_turn(self, running: asyncio.Future[Any]) -> None:
         running.exception()  # seen, even if its caller has left
+        self._began = None
         self._turn.release()
 
     def _run(self, feeds: Mapping[str, Array], layers: Sequence[str], arrived: float) -> LayerValues:

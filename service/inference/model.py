@@ -105,6 +105,10 @@ class ServedModel:
         await self.batcher.stop()
         await self.feature_maps.close()
 
+    def fault(self, stuck_after: float) -> str | None:
+        """Why it cannot be hoped to answer again, if so; see `MicroBatcher.fault`."""
+        return self.batcher.fault(stuck_after) or self.feature_maps.fault(stuck_after)
+
     def image_card(self) -> ModelCard:
         """The card of a model that takes pictures. Raises MissingCard when it does not say that it does."""
         if self.card is None:

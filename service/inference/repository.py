@@ -35,6 +35,10 @@ class Entry:
     name: str
     versions: dict[str, Version] = field(default_factory=dict)
 
+    def served(self) -> list[ServedModel]:
+        """The versions that answer."""
+        return [version.served for version in self.versions.values() if version.served]
+
     @property
     def default(self) -> Version:
         """The version that answers without a number: the newest that is ready, else the newest."""
@@ -43,27 +47,42 @@ class Entry:
 
 
 class ModelRepository:
-    """All models of one folder. `load(name, version, file)` makes a served model or raises ModelRejected."""
+    """All models of one folder. `load(name, version, file)` makes a served model or raises ModelRejected.
+
+    `loaded` says whether every version that was found has been tried.
+    """
 
     def __init__(self, folder: Path, load: Callable[[str, str, Path], ServedModel]) -> None:
         self._folder = folder
         self._load = load
         self._entries: dict[str, Entry] = {}
+        self.loaded = False
 
-    def load_all(self) -> None:
-        """Try every version that is there."""
+    def load_all(self) -> dict[str, Entry]:
+        """Try every version that is there, on whatever thread; nobody sees what was found until it is adopted."""
+        entries: dict[str, Entry] = {}
         for name, number, file in _found(self._folder):
-            entry = self._entries.setdefault(name, Entry(name))
+            entry = entries.setdefault(name, Entry(name))
             entry.versions[number] = self._try(name, number, file)
-        if not self._entries:
+        if not entries:
             log.error("no model in %s: expected NAME/VERSION/%s", self._folder.absolute(), FILE)
+        return entries
+
+    def adopt(self, entries: dict[str, Entry]) -> None:
+        """Answer with these from now on; their models must have been started."""
+        self._entries = entries
+        self.loaded = True
 
     def _try(self, name: str, number: str, file: Path) -> Version:
         try:
             return Version(number, self._load(name, number, file))
         except ModelRejected as error:
-            log.error("model %s version %s is not served: %s", name, number, error)  # noqa: TRY400 - the reason is enough
-            return Version(number, None, str(error))
+            reason = str(error)
+        except Exception as error:  # one strange file must not keep the others from being served
+            log.exception("loading %s failed in a way that nobody foresaw", file)
+            reason = f"{type(error).__name__}: {error}"
+        log.error("model %s version %s is not served: %s", name, number, reason)
+        return Version(number, None, reason)
 
     @property
     def ready(self) -> bool:
@@ -73,14 +92,16 @@ class ModelRepository:
     def served(self) -> Iterator[ServedModel]:
         """Every version that answers."""
         for entry in self._entries.values():
-            yield from (version.served for version in entry.versions.values() if version.served)
+            yield from entry.served()
 
     def entries(self) -> list[Entry]:
         """Every model that was found, by name."""
         return list(self._entries.values())
 
     def entry(self, name: str) -> Entry:
-        """The model called `name`. Raises UnknownName."""
+        """The model called `name`. Raises UnknownName, or NotReady before everything has been tried."""
+        if not self.loaded:
+            raise NotReady("the models are still being loaded")
         if name not in self._entries:
             raise UnknownName("model", name, self._entries)
         return self._entries[name]

@@ -11,6 +11,7 @@ from PIL import Image
 from service.api.services import Services
 from service.app import create_app
 from service.settings import Settings
+from tests.service.gate import until
 from tests.service.tiny import write_tiny
 
 
@@ -62,6 +63,7 @@ def serve(models: Path) -> Serve:
     async def serving(**changes: object) -> AsyncIterator[Client]:
         app = create_app(Settings.model_validate({"models": models, **changes}))
         async with LifespanManager(app) as manager:
+            await until(lambda: app.state.services.repository.loaded)
             transport = httpx.ASGITransport(manager.app)
             async with Client(transport=transport, base_url="http://service") as client:
                 client.services = app.state.services

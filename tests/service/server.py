@@ -33,12 +33,11 @@ class Server:
 @contextmanager
 def running(models: Path, log: Path, **settings: object) -> Iterator[Server]:
     """`python -m service serve`, ready; settings by their field names. It is told to stop, and must, at the end."""
-    port = free_port()
-    changes = {"models": models, "port": port, **settings}
+    changes = {"models": models, "port": free_port(), **settings}
     environment = {**os.environ, **{f"CONVSCOPE_{name.upper()}": str(value) for name, value in changes.items()}}
     with log.open("wb") as stream:
         process = subprocess.Popen([sys.executable, "-m", "service", "serve"], env=environment, stderr=stream)
-    server = Server(port, process, log)
+    server = Server(int(str(changes["port"])), process, log)
     try:
         _await_readiness(server)
         yield server

@@ -337,11 +337,25 @@ def test_every_error_of_the_domain_that_a_client_can_cause_has_a_status() -> Non
             assert 400 <= status_of(kind.__new__(kind)) < 600
 
 
-async def test_a_service_without_models_refuses_in_both_shapes(tmp_path: object) -> None:
-    app = create_app(Settings.model_validate({"models": tmp_path}))
+async def test_503_in_both_shapes_before_the_models_are_loaded(models: Path, picture: Picture) -> None:
+    app = create_app(Settings(models=models))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
-        refused(await client.post(PREDICT, content=b"x", headers=PNG), 404)
+        answer = await client.post(PREDICT, content=picture(), headers=PNG)
+        refused(answer, 503, "still being loaded")
+        assert answer.headers["retry-after"]
         answer = await client.get("/v2/health/ready")
-    assert answer.status_code == 503
-    assert set(answer.json()) == {"error"}
+    assert (answer.status_code, set(answer.json())) == (503, {"error"})
     assert answer.headers["retry-after"]
+
+
+async def test_503_for_new_work_while_draining_but_probes_are_answered(serve: Serve, picture: Picture) -> None:
+    async with serve() as client:
+        client.services.lifecycle.leave()
+        assert (await client.get("/v2/health/ready")).status_code == 503
+        answer = await client.predict(picture())
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        client.services.lifecycle.drain()
+        refused(await client.predict(picture()), 503, "stopping")
+        refused(await client.post(f"{MAPS}?layer=pool", content=picture(), headers=PNG), 503, "stopping")
+        assert (await client.get("/v2/health/live")).status_code == 200
+        assert (await client.get("/metrics")).status_code == 200

@@ -1,6 +1,9 @@
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.service.conftest import Client, Serve
+from tests.service.gate import Gate, until
 from tests.service.scrape import sample
 
 
@@ -15,6 +18,19 @@ async def test_not_ready_but_live_when_no_model_could_be_loaded(serve: Serve, mo
         assert (await client.get("/v2/health/live")).status_code == 200
         answer = await client.get("/v2/health/ready")
         assert (answer.status_code, list(answer.json())) == (503, ["error"])
+
+
+async def test_a_stuck_run_fails_liveness_but_load_does_not(serve: Serve, picture: Callable[..., bytes]) -> None:
+    async with serve(stuck_run_ms=200) as client:
+        gate = Gate(client.services.repository.find("tiny"))
+        stuck = asyncio.create_task(client.predict(picture()))
+        await until(lambda: gate.entered == 1)
+        while (answer := await client.get("/v2/health/live")).status_code == 200:
+            pass
+        assert (answer.status_code, "a run has taken" in answer.json()["error"]) == (503, True)
+        gate.open()
+        assert (await stuck).status_code == 200
+        assert (await client.get("/v2/health/live")).status_code == 200
 
 
 async def test_an_unknown_door_of_the_protocol_has_the_protocols_error(client: Client) -> None:

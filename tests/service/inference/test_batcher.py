@@ -289,6 +289,28 @@ async def test_several_runners_run_side_by_side() -> None:
         assert (one, other) == ([1], [2])
 
 
+async def test_a_run_that_takes_too_long_is_a_fault_until_it_ends() -> None:
+    machine = Machine()
+    async with running(machine) as batcher:
+        assert batcher.fault(0) is None
+        machine.hold()
+        first = await submitted(batcher, [1])
+        await machine.reached()
+        assert batcher.fault(60) is None
+        assert "a run has taken" in str(batcher.fault(0))
+        machine.free.set()
+        await first[0]
+        assert batcher.fault(0) is None
+
+
+async def test_a_dead_runner_is_a_fault_but_one_that_was_stopped_is_none() -> None:
+    async with running(Machine()) as batcher:
+        batcher._runners.append(asyncio.create_task(asyncio.sleep(0)))
+        await batcher._runners[-1]
+        assert batcher.fault(60) == "a runner has died"
+    assert batcher.fault(60) is None
+
+
 async def test_observer_sees_batch_sizes_and_the_depth_of_the_queue() -> None:
     log = Log()
     async with running(Machine(), observer=log, max_batch_size=4) as batcher:

@@ -21,7 +21,7 @@ def repository(folder: Path, **models: dict[str, str]) -> ModelRepository:
             file.parent.mkdir(parents=True)
             file.write_text(words)
     models_there = ModelRepository(folder, load)
-    models_there.load_all()
+    models_there.adopt(models_there.load_all())
     return models_there
 
 
@@ -57,7 +57,7 @@ def test_what_is_no_version_is_passed_over(tmp_path: Path) -> None:
     models = repository(tmp_path, a={"1": "good", "01": "good", "0": "good", "v2": "good", "²": "good"})
     (tmp_path / "a" / "3").mkdir()
     (tmp_path / "README.md").write_text("about")
-    models.load_all()
+    models.adopt(models.load_all())
     assert list(models.entry("a").versions) == ["1"]
     assert [entry.name for entry in models.entries()] == ["a"]
 
@@ -68,6 +68,29 @@ def test_unknown_names_list_the_nearest(tmp_path: Path) -> None:
         models.find("fashon")
     with pytest.raises(UnknownName, match="nearest are: 1"):
         models.find("fashion", "7")
+
+
+def test_nothing_is_known_before_everything_has_been_tried(tmp_path: Path) -> None:
+    models = ModelRepository(tmp_path, load)
+    with pytest.raises(NotReady, match="still being loaded"):
+        models.find("a")
+    assert not models.ready
+
+
+def test_a_strange_failure_of_one_file_leaves_the_others_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def strange(name: str, number: str, file: Path) -> Any:
+        if name == "odd":
+            raise ZeroDivisionError("odd")
+        return load(name, number, file)
+
+    repository(tmp_path, odd={"1": "good"}, even={"1": "good"})
+    models = ModelRepository(tmp_path, strange)
+    models.adopt(models.load_all())
+    assert models.version("odd").reason == "ZeroDivisionError: odd"
+    assert found(models, "even") == ("even", "1")
+    assert "nobody foresaw" in caplog.text
 
 
 def test_an_empty_folder_says_what_it_expected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
