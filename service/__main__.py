@@ -8,10 +8,13 @@ import uvicorn
 from pydantic import ValidationError
 
 from service.app import create_app
+from service.errors import ProviderUnavailable
 from service.server import Server
 from service.settings import PREFIX, Settings
 
 NOT_STARTED = 3  # as uvicorn has it
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -26,7 +29,11 @@ def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit status, 0 unless it could not start."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed body
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except ProviderUnavailable as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+        return NOT_STARTED
     # Access is counted in /metrics; a line a request would cost more than answering a small one does.
     config = uvicorn.Config(app, settings.host, settings.port, log_config=None, access_log=False)
     lifecycle = app.state.services.lifecycle

@@ -23,6 +23,7 @@ from service.inference.decoding import Decoder
 from service.inference.feature_maps import FeatureMaps
 from service.inference.loading import Loader
 from service.inference.model import Model, Row, open_session, row_key
+from service.inference.providers import Providers
 from service.inference.repository import ModelRepository
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -34,7 +35,10 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The whole service as an ASGI application; its lifespan loads the models and drains them."""
+    """The whole service as an ASGI application; its lifespan loads the models and drains them.
+
+    Raises ProviderUnavailable when the execution provider that is demanded cannot be used.
+    """
     services = _services(settings)
     app: FastAPI = FastAPIOffline(
         title="convscope",
@@ -81,6 +85,8 @@ def _services(settings: Settings) -> Services:
 
 
 def _loader(settings: Settings, metrics: Metrics) -> Loader:
+    opened = partial(open_session, providers=Providers.of(settings.providers))
+
     def batcher(name: str, number: str, model: Model) -> MicroBatcher[Row, Row]:
         return MicroBatcher(
             model.run,
@@ -95,12 +101,12 @@ def _loader(settings: Settings, metrics: Metrics) -> Loader:
     def inside(proto: onnx.ModelProto) -> FeatureMaps:
         return FeatureMaps(
             proto,
-            partial(open_session, threads=1),
+            partial(opened, threads=1),
             capacity=settings.feature_map_sessions,
             queue_size=settings.feature_map_queue,
         )
 
-    return Loader(partial(open_session, threads=settings.intra_op_threads), batcher, inside)
+    return Loader(partial(opened, threads=settings.intra_op_threads), batcher, inside)
 
 
 @asynccontextmanager
@@ -131,5 +137,7 @@ def _report(services: Services) -> None:
                 services.metrics.load_failures.labels(entry.name).inc()
                 continue
             provider = one.served.model.provider
-            services.metrics.model_info.labels(entry.name, one.number, provider, "auto", one.served.sha256).set(1)
+            services.metrics.model_info.labels(
+                entry.name, one.number, provider, services.settings.providers, one.served.sha256
+            ).set(1)
             log.info("model %s version %s answers on %s", entry.name, one.number, provider)

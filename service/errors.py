@@ -16,6 +16,7 @@ ConvscopeError
 ├── DeadlineExceeded      the answer would come too late
 ├── ClientGone            nobody waits for the answer any more
 ├── RunFailed             the model itself failed on a valid input
+├── ProviderUnavailable   the execution provider that was demanded cannot be used
 └── ModelRejected         a model file that cannot be read or does not keep its card's promises
 """
 
@@ -98,6 +99,10 @@ class ClientGone(ConvscopeError):
 
 class RunFailed(ConvscopeError):
     """The model failed while it ran on a valid input."""
+
+
+class ProviderUnavailable(ConvscopeError):
+    """The execution provider that was demanded cannot be used on this machine."""
 
 
 class ModelRejected(ConvscopeError):

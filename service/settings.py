@@ -23,6 +23,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     models: Path = Field(Path("models"), description="folder of the models: NAME/VERSION/model.onnx")
+    providers: str = Field(
+        "auto",
+        description="what onnxruntime runs on: auto, cpu, cuda, or a list in order; what is named must be usable",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     max_body_bytes: PositiveInt = Field(64 * MIB, description="largest request body")

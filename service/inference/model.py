@@ -12,6 +12,7 @@ from service.inference.batcher import Batched, MicroBatcher
 from service.inference.card import ModelCard
 from service.inference.feature_maps import FeatureMaps, LayerValues
 from service.inference.graph import Graph
+from service.inference.providers import Providers
 
 Row = Mapping[str, NDArray[np.generic]]
 """One input (or output) of a model: tensor name -> array without the batch dimension."""
@@ -32,10 +33,10 @@ def unstack(batch: Row) -> list[Row]:
     return [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
 
 
-def open_session(model: str | bytes, threads: int) -> ort.InferenceSession:
-    """Open an ONNX file (its path, or its bytes) on the best provider there is, with `threads` threads a run.
+def open_session(model: str | bytes, providers: Providers, threads: int) -> ort.InferenceSession:
+    """Open an ONNX file (its path, or its bytes) on `providers`, with `threads` threads a run.
 
-    Raises onnxruntime's exceptions when it cannot.
+    Raises ProviderUnavailable where it cannot run on what was demanded, else onnxruntime's own exceptions.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -43,10 +44,9 @@ def open_session(model: str | bytes, threads: int) -> ort.InferenceSession:
     # A thread that spins while it waits takes its core from decoding and from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    wanted = [
-        name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in ort.get_available_providers()
-    ]
-    return ort.InferenceSession(model, options, providers=wanted)
+    session = ort.InferenceSession(model, options, providers=list(providers.names))
+    providers.check(session)
+    return session
 
 
 class Model:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import onnxruntime as ort
 import pytest
 
 from tests.service.scrape import sample
@@ -102,13 +103,26 @@ def test_the_log_tells_settings_and_provider_at_the_start(server: Server) -> Non
     assert "Traceback" not in log
 
 
-def test_a_wrong_setting_is_one_clear_line() -> None:
-    environment = {**os.environ, "CONVSCOPE_PORT": "many", "CONVSCOPE_MAX_PICTURES": "0"}
+def started_with(**settings: str) -> subprocess.CompletedProcess[str]:
+    """The service, started with settings that it must not accept."""
+    environment = {**os.environ, **{f"CONVSCOPE_{name.upper()}": value for name, value in settings.items()}}
     command = [sys.executable, "-m", "service", "serve"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_wrong_setting_is_one_clear_line() -> None:
+    ended = started_with(port="many", max_pictures="0")
     assert ended.returncode == 1
     assert "CONVSCOPE_PORT: " in ended.stderr
     assert "CONVSCOPE_MAX_PICTURES: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA")
+def test_a_provider_that_is_demanded_but_missing_stops_the_start() -> None:
+    ended = started_with(providers="cuda")
+    assert ended.returncode == 3
+    assert "CUDAExecutionProvider was demanded but cannot be used" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -14,10 +14,11 @@ from service.inference.batcher import MicroBatcher
 from service.inference.feature_maps import FeatureMaps
 from service.inference.loading import Loader, prove
 from service.inference.model import Model, Row, open_session, row_key
+from service.inference.providers import Providers
 from service.metrics import Metrics
 from tests.service.tiny import tiny_card, tiny_onnx, write_model, write_tiny
 
-open_here = partial(open_session, threads=1)
+open_here = partial(open_session, providers=Providers.of("cpu"), threads=1)
 
 
 @pytest.fixture
