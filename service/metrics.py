@@ -42,7 +42,9 @@ class Metrics:
             registry=registry,
         )
         self.queue_depth = Gauge("convscope_queue_depth", "Inputs that wait for a run", MODEL, registry=registry)
-        self.in_flight = Gauge("convscope_requests_in_flight", "Requests being answered, this scrape among them", registry=registry)
+        self.in_flight = Gauge(
+            "convscope_requests_in_flight", "Requests being answered, this scrape among them", registry=registry
+        )
         self.model_info = Gauge(
             "convscope_model_info",
             "1 for every version that is served",

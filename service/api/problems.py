@@ -54,7 +54,8 @@ def problem(path: str, status: int, detail: str, **extensions: Any) -> Response:
 def install(app: FastAPI) -> None:
     """Give every refusal its answer, and its count a beginning at 0."""
     for kind in _kinds(errors.ConvscopeError):
-        app.state.services.metrics.rejected.labels(_reason(kind))
+        if kind not in (errors.ClientGone, errors.ModelRejected):  # they are counted elsewhere
+            app.state.services.metrics.rejected.labels(_reason(kind))
     app.add_exception_handler(errors.ConvscopeError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
     app.add_exception_handler(HTTPException, _http_error)
