@@ -3,8 +3,8 @@
 #   docker build -t convscope .
 #   docker build -t convscope:gpu --build-arg VARIANT=gpu .
 #
-# onnxruntime-gpu 1.31 wants CUDA 13 and cuDNN 9. The gpu variant has been built and served on processors only, never on
-# a GPU.
+# onnxruntime-gpu 1.31 wants CUDA 13 and cuDNN 9. The gpu variant has been built on another base and has served without a
+# GPU; on NVIDIA's base, with a GPU, nobody has tried it yet.
 ARG VARIANT=cpu
 ARG PYTHON_IMAGE=python:3.11-slim
 ARG CUDA_IMAGE=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04

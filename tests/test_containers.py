@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -127,6 +129,18 @@ def health() -> Callable[[int], int]:
 def test_a_service_with_a_model_is_healthy(health: Callable[[int], int], tmp_path: Path) -> None:
     with running(ROOT / "models", tmp_path / "log") as server:
         assert health(server.port) == 0
+
+
+def test_a_service_that_is_not_ready_is_unhealthy(health: Callable[[int], int]) -> None:
+    class NotReady(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503 if self.path == "/v2/health/ready" else 200)
+
+    with HTTPServer(("127.0.0.1", 0), NotReady) as server:
+        answering = Thread(target=server.handle_request)
+        answering.start()
+        assert health(server.server_port) == 1
+        answering.join()
 
 
 def test_nobody_there_is_unhealthy(health: Callable[[int], int]) -> None:
