@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -14,22 +14,42 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from service.api import feature_maps, layers, models, predictions, problems, status
+from service.api import (
+    feature_maps,
+    layers,
+    model_metadata,
+    model_statistics,
+    models,
+    open_inference,
+    predictions,
+    problems,
+    status,
+)
 from service.api.instrumentation import Instrumentation
-from service.api.schemas import Problem
-from service.api.services import ONE_MODEL, ONE_VERSION, Services, default_version, one_version
-from service.inference.batcher import MicroBatcher
+from service.api.schemas import PROBLEMS, PROTOCOL_ERRORS
+from service.api.services import (
+    ONE_MODEL,
+    ONE_VERSION,
+    PROTOCOL_MODEL,
+    PROTOCOL_VERSION,
+    Services,
+    default_version,
+    one_version,
+)
+from service.inference.batcher import MicroBatcher, Observers
 from service.inference.decoding import Decoder
 from service.inference.feature_maps import FeatureMaps
 from service.inference.loading import Loader
 from service.inference.model import Model, Row, open_session, row_key
 from service.inference.providers import Providers
 from service.inference.repository import ModelRepository
+from service.inference.statistics import StatisticsBook
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings
 
 MODEL_DOORS: tuple[APIRouter, ...] = (models.router, predictions.router, layers.router, feature_maps.router)
+PROTOCOL_DOORS: tuple[APIRouter, ...] = (model_metadata.router, model_statistics.router, open_inference.router)
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +76,18 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _include_doors(app: FastAPI) -> None:
     app.add_api_route("/", _home, include_in_schema=False)
-    app.include_router(status.router)
-    app.include_router(models.listing)
-    refusals: dict[int | str, dict[str, Any]] = {
-        "default": {"model": Problem, "description": "a problem, as RFC 9457 has it"}
-    }
-    for prefix, addressed in ((ONE_MODEL, default_version), (ONE_VERSION, one_version)):
-        for router in MODEL_DOORS:
+    for router in (status.router, model_metadata.server, model_statistics.all_models):
+        app.include_router(router, responses=PROTOCOL_ERRORS)  # before the models, so that `stats` is no model name
+    app.include_router(models.listing, responses=PROBLEMS)
+    _include_model_doors(app, MODEL_DOORS, ONE_MODEL, ONE_VERSION, PROBLEMS)
+    _include_model_doors(app, PROTOCOL_DOORS, PROTOCOL_MODEL, PROTOCOL_VERSION, PROTOCOL_ERRORS)
+
+
+def _include_model_doors(
+    app: FastAPI, doors: Sequence[APIRouter], model: str, version: str, refusals: dict[int | str, dict[str, Any]]
+) -> None:
+    for prefix, addressed in ((model, default_version(model)), (version, one_version(version))):
+        for router in doors:
             app.include_router(router, prefix=prefix, dependencies=[Depends(addressed)], responses=refusals)
 
 
@@ -74,25 +99,25 @@ def _services(settings: Settings) -> Services:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    metrics = Metrics(registry)
+    metrics, statistics = Metrics(registry), StatisticsBook()
     decoder = Decoder(
         threads=settings.decode_threads,
         max_pixels=settings.max_pixels,
         max_pixels_in_flight=settings.max_pixels_in_flight,
     )
-    repository = ModelRepository(settings.models, _loader(settings, metrics).load)
-    return Services(settings, metrics, repository, decoder, Lifecycle())
+    repository = ModelRepository(settings.models, _loader(settings, metrics, statistics).load)
+    return Services(settings, metrics, repository, decoder, Lifecycle(), statistics)
 
 
-def _loader(settings: Settings, metrics: Metrics) -> Loader:
+def _loader(settings: Settings, metrics: Metrics, statistics: StatisticsBook) -> Loader:
     opened = partial(open_session, providers=Providers.of(settings.providers))
 
     def batcher(name: str, number: str, model: Model) -> MicroBatcher[Row, Row]:
         return MicroBatcher(
             model.run,
             key=row_key,
-            observer=metrics.batches(name, number),
-            max_batch_size=settings.max_batch_size,
+            observer=Observers((metrics.batches(name, number), statistics.of(name, number))),
+            max_batch_size=settings.max_batch_size if model.batches else 1,
             max_queue_size=settings.max_queue_size,
             max_queue_delay=settings.max_queue_delay_ms / 1000,
             runners=settings.runners,

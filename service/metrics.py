@@ -100,6 +100,6 @@ class BatchMetrics:
         """`depth` items wait now."""
         self._depth.set(depth)
 
-    def ran(self, size: int) -> None:
+    def ran(self, size: int, failed: int, seconds: float) -> None:  # noqa: ARG002 - others want them
         """A batch of `size` items was run."""
         self._size.observe(size)

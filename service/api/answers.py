@@ -1,16 +1,19 @@
 """What an answer may look like: which of the forms the client accepts, and JSON that any parser reads."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
 
 from service.errors import InvalidRequest, NotAcceptable, TooLarge
+from service.inference.graph import Graph
 
 JSON = "application/json"
 NPZ = "application/x-npz"
 PNG = "image/png"
+BYTES_PER_VALUE = 4
 
 
 def json_answer(payload: Mapping[str, Any], max_bytes: int) -> Response:
@@ -27,6 +30,17 @@ def sized(body: bytes, media_type: str, max_bytes: int) -> Response:
     if len(body) > max_bytes:
         raise TooLarge(f"the answer has {len(body)} bytes, the limit is {max_bytes}: ask for fewer pictures or layers")
     return Response(body, media_type=media_type)
+
+
+def check_layers_fit(graph: Graph, layers: Sequence[str], count: int, max_bytes: int) -> None:
+    """Refuse what would be too large before it is computed, as far as shapes are known then. Raises TooLarge."""
+    shapes = [graph.rows[layer].shape for layer in layers if layer in graph.rows]
+    numbers = sum(math.prod(length for length in shape if isinstance(length, int)) for shape in shapes if shape)
+    if (size := numbers * count * BYTES_PER_VALUE) > max_bytes:
+        raise TooLarge(
+            f"{len(layers)} layers of {count} inputs take {size} bytes, the limit is {max_bytes}: "
+            "ask for fewer layers or inputs at a time"
+        )
 
 
 async def accepts_json(request: Request) -> None:

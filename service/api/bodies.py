@@ -1,5 +1,6 @@
 """A request's body -> encoded pictures: the body itself, a form's parts or base64 in JSON; in memory, within limits."""
 
+import asyncio
 import binascii
 import json
 
@@ -7,6 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from service.api.inflation import inflation
 from service.errors import ClientGone, InvalidRequest, TooLarge, UnsupportedType
 
 _FIELD = "images"
@@ -17,11 +19,12 @@ _MAX_JSON_VALUES = 100_000
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, of at most `limit` bytes.
+    """The whole body, inflated if it came compressed, of at most `limit` bytes before and after.
 
-    Raises TooLarge at once when Content-Length says so, else as soon as more has come in; ClientGone when the client
-    leaves before it has sent everything.
+    Raises TooLarge at once when Content-Length says so, else as soon as more has come in or out; ClientGone when the
+    client leaves before it has sent everything; UnsupportedType for a content encoding but gzip and deflate.
     """
+    inflate = inflation(request.headers.get("content-encoding"))
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > limit:  # 20 digits are enough to exceed any limit
         raise TooLarge(f"a body of {announced[:20]} bytes is larger than the limit of {limit}")
@@ -35,7 +38,8 @@ async def read_body(request: Request, limit: int) -> bytes:
             chunks.append(chunk)
     except ClientDisconnect as error:
         raise ClientGone("the client left while it was sending its request") from error
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    return await asyncio.to_thread(inflate, body, limit) if inflate else body
 
 
 def pictures_of(content_type: str | None, body: bytes, *, max_pictures: int) -> list[bytes]:

@@ -1,27 +1,24 @@
 """Pictures in, feature maps out: as statistics, as a picture, or as exact arrays."""
 
 import asyncio
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 
-from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
+from service.api.answers import JSON, NPZ, PNG, acceptable, check_layers_fit, json_answer, sized
 from service.api.bodies import read_body
 from service.api.examples import FEATURE_MAPS, LAYER
 from service.api.inputs import REQUEST_BODY, rows_of
 from service.api.presence import while_wanted
 from service.api.schemas import FeatureMapSummaries
-from service.api.services import Served, Services, ServicesOf
+from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
-from service.errors import InvalidRequest, NotAcceptable, TooLarge
+from service.errors import InvalidRequest, NotAcceptable
 from service.inference.feature_maps import LayerValues, statistics
 from service.inference.model import ServedModel
 from service.inference.rendering import contact_sheet, npz
-
-BYTES_PER_VALUE = 4
 
 router = APIRouter(tags=["look inside"])
 
@@ -43,7 +40,7 @@ LayerNames = Annotated[
     openapi_extra=REQUEST_BODY,
 )
 async def feature_maps(
-    request: Request, served: Served, services: ServicesOf, stages: StagesOf, layers: LayerNames
+    request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, layers: LayerNames
 ) -> Response:
     """What the layers yield for each picture.
 
@@ -71,22 +68,13 @@ async def _look_inside(
     limit = services.settings.max_answer_bytes
     if media_type == PNG and (len(rows), len(layers)) != (1, 1):
         raise InvalidRequest(f"a picture shows one layer of one image, not {len(layers)} of {len(rows)}")
-    _check_size(served, layers, len(rows), limit)
+    check_layers_fit(served.graph, layers, len(rows), limit)
     values = await served.look_inside(rows, layers)
     stages.seconds.update(queue=values.queue_seconds, infer=values.infer_seconds)
+    if stages.statistics:
+        stages.statistics.looked_inside(len(rows), values.infer_seconds, together=served.model.batches)
     with stages.measure("encode"):
         return await asyncio.to_thread(_ENCODERS[media_type], served, values, len(rows), limit)
-
-
-def _check_size(served: ServedModel, layers: Sequence[str], count: int, limit: int) -> None:
-    """Refuse what would be too large before it is computed, as far as shapes are known before a run."""
-    shapes = [served.graph.layer(layer).shape for layer in layers]
-    numbers = sum(math.prod(length for length in shape or () if isinstance(length, int)) for shape in shapes if shape)
-    if (size := numbers * count * BYTES_PER_VALUE) > limit:
-        raise TooLarge(
-            f"{len(layers)} layers of {count} images take {size} bytes, the limit is {limit}: "
-            "ask for fewer layers or images at a time"
-        )
 
 
 def _as_json(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:

@@ -88,6 +88,8 @@ class _Exchange:
         self._metrics.request_duration.labels(self._endpoint(), str(status)).observe(self._stages.total)
         if self._stages.model:
             self._metrics.observe_stages(*self._stages.model, self._stages.seconds)
+        if self._stages.statistics:
+            self._stages.statistics.ended(self._stages.seconds, self._stages.total, succeeded=status < 400)
 
     def _endpoint(self) -> str:
         """The route's template, never a raw path: a metric's labels must be bounded."""

@@ -10,7 +10,7 @@ from service.api.examples import PREDICTIONS
 from service.api.inputs import REQUEST_BODY, rows_of
 from service.api.presence import while_wanted
 from service.api.schemas import Predictions
-from service.api.services import Served, Services, ServicesOf
+from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.inference.classes import ClassScore, classify
 from service.inference.model import ServedModel
@@ -30,7 +30,7 @@ TopK = Annotated[
     openapi_extra=REQUEST_BODY,
 )
 async def predict(
-    request: Request, served: Served, services: ServicesOf, stages: StagesOf, top_k: TopK = 5
+    request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, top_k: TopK = 5
 ) -> Response:
     """The most probable classes of each picture."""
     body = await read_body(request, services.settings.max_body_bytes)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 
@@ -20,6 +20,20 @@ class ProtocolError(TypedDict):
     """The Open Inference Protocol's error."""
 
     error: str
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "a problem, as RFC 9457 has it",
+        "content": {"application/problem+json": {"schema": TypeAdapter(Problem).json_schema()}},
+    }
+}
+"""OpenAPI's words for every refusal under /v1."""
+
+PROTOCOL_ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": ProtocolError, "description": "an error of the Open Inference Protocol"}
+}
+"""OpenAPI's words for every refusal under /v2."""
 
 
 class Health(TypedDict, total=False):

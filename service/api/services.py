@@ -1,5 +1,6 @@
 """What the doors work with: made once by `app`, handed to every handler."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from service.errors import Stopping
 from service.inference.decoding import Decoder
 from service.inference.model import ServedModel
 from service.inference.repository import ModelRepository
+from service.inference.statistics import StatisticsBook
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings
@@ -24,6 +26,7 @@ class Services:
     repository: ModelRepository
     decoder: Decoder
     lifecycle: Lifecycle
+    statistics: StatisticsBook
 
 
 def services_of(request: Request) -> Services:
@@ -49,22 +52,40 @@ async def served_model(request: Request) -> ServedModel:
     return served
 
 
+async def inferring_model(request: Request) -> ServedModel:
+    """As `served_model`, for a door whose requests count in the model's statistics."""
+    served = await served_model(request)
+    stages_of(request).statistics = services_of(request).statistics.of(served.name, served.version)
+    return served
+
+
 ONE_MODEL = "/v1/models/{model}"
 ONE_VERSION = ONE_MODEL + "/versions/{version}"
+PROTOCOL_MODEL = "/v2/models/{model}"
+PROTOCOL_VERSION = PROTOCOL_MODEL + "/versions/{version}"
 
 ModelName = Annotated[str, Path(description="a model, as `GET /v1/models` lists it", examples=["fashion-mnist"])]
 VersionNumber = Annotated[str, Path(description="one of its versions", examples=["1"])]
 
 
-async def default_version(request: Request, model: ModelName) -> None:  # noqa: ARG001 - the parameters are for /docs
-    """Make a door one of `ONE_MODEL`: its newest version answers."""
-    stages_of(request).endpoint = ONE_MODEL + request.scope["route"].path
+def default_version(prefix: str) -> Callable[..., Awaitable[None]]:
+    """A dependency for the doors under `prefix`, `ONE_MODEL` say: the version that answers by default is meant."""
+
+    async def addressed(request: Request, model: ModelName) -> None:  # noqa: ARG001 - the parameter is for /docs
+        stages_of(request).endpoint = prefix + request.scope["route"].path
+
+    return addressed
 
 
-async def one_version(request: Request, model: ModelName, version: VersionNumber) -> None:  # noqa: ARG001 - likewise
-    """Make a door one of `ONE_VERSION`."""
-    stages_of(request).endpoint = ONE_VERSION + request.scope["route"].path
+def one_version(prefix: str) -> Callable[..., Awaitable[None]]:
+    """A dependency for the doors under `prefix`, `ONE_VERSION` say."""
+
+    async def addressed(request: Request, model: ModelName, version: VersionNumber) -> None:  # noqa: ARG001 - likewise
+        stages_of(request).endpoint = prefix + request.scope["route"].path
+
+    return addressed
 
 
 ServicesOf = Annotated[Services, Depends(_services)]
 Served = Annotated[ServedModel, Depends(served_model)]
+Inferring = Annotated[ServedModel, Depends(inferring_model)]

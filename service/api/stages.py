@@ -8,6 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.types import Scope
 
+from service.inference.statistics import Statistics
+
 
 class Stages:
     """Seconds per stage of one request, in the order in which they happened.
@@ -20,6 +22,7 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self.model: tuple[str, str] | None = None
         self.endpoint: str | None = None
+        self.statistics: Statistics | None = None
         self.admitted = True
         self._arrived = perf_counter()
 

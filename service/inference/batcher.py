@@ -28,8 +28,25 @@ class BatchObserver(Protocol):
     def queued(self, depth: int) -> None:
         """`depth` items wait now."""
 
-    def ran(self, size: int) -> None:
-        """A batch of `size` items was run."""
+    def ran(self, size: int, failed: int, seconds: float) -> None:
+        """A batch of `size` items was run in `seconds`; if some `failed`, the others were run again, each alone."""
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Several who want to know, as one."""
+
+    members: tuple[BatchObserver, ...]
+
+    def queued(self, depth: int) -> None:
+        """Tell each."""
+        for member in self.members:
+            member.queued(depth)
+
+    def ran(self, size: int, failed: int, seconds: float) -> None:
+        """Tell each."""
+        for member in self.members:
+            member.ran(size, failed, seconds)
 
 
 @dataclass(frozen=True)
@@ -218,13 +235,14 @@ class MicroBatcher(Generic[Item, Result]):
         for entry in batch:
             entry.request.start()
         items = [entry.item for entry in batch]
-        self._began[id(batch)] = perf_counter()
+        began = self._began[id(batch)] = perf_counter()
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(self._threads, self._attempt, items)
         finally:
             del self._began[id(batch)]
         self._settle(batch, outcomes)
-        self._observer.ran(len(batch))
+        failed = sum(isinstance(outcome, Exception) for outcome in outcomes)
+        self._observer.ran(len(batch), failed, perf_counter() - began)
 
     def _attempt(self, items: Sequence[Item]) -> list[Result | Exception]:
         """Run a batch; if it fails, each of its items alone, so that only the guilty fail."""

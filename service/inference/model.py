@@ -13,6 +13,7 @@ from service.inference.card import ModelCard
 from service.inference.feature_maps import FeatureMaps, LayerValues
 from service.inference.graph import Graph
 from service.inference.providers import Providers
+from service.inference.signature import Signature
 
 Row = Mapping[str, NDArray[np.generic]]
 """One input (or output) of a model: tensor name -> array without the batch dimension."""
@@ -49,6 +50,17 @@ def open_session(model: str | bytes, providers: Providers, threads: int) -> ort.
     return session
 
 
+def fed_wrongly(error: RunFailed) -> bool:
+    """Whether a run failed for the tensors that it got: extents that do not go together, indices out of bounds.
+
+    onnxruntime says so by its exceptions, which it also raises when a CUDA device fails.
+    """
+    cause, text = error.__cause__, str(error)
+    if type(cause).__module__ != ort.capi.onnxruntime_pybind11_state.__name__ or "CUD" in text or "CUBLAS" in text:
+        return False
+    return type(cause).__name__ == "InvalidArgument" or "while running" in text
+
+
 class Model:
     """An open session; `batches` says whether rows of several requests may share one run.
 
@@ -58,7 +70,8 @@ class Model:
     def __init__(self, session: ort.InferenceSession, *, batches: bool) -> None:
         self.session = session
         self.batches = batches
-        self.outputs: list[str] = [output.name for output in session.get_outputs()]
+        self.signature = Signature.of(session.get_inputs(), session.get_outputs(), batches=batches)
+        self.outputs: list[str] = [output.name for output in self.signature.outputs]
 
     @property
     def provider(self) -> str:

@@ -21,7 +21,7 @@ class Log:
     def queued(self, depth: int) -> None:
         self.depths.append(depth)
 
-    def ran(self, size: int) -> None:
+    def ran(self, size: int, failed: int, seconds: float) -> None:  # noqa: ARG002
         self.sizes.append(size)
 
 
@@ -204,7 +204,7 @@ async def test_run_that_loses_results_fails_its_caller_but_not_the_batcher() -> 
 
 async def test_a_failing_observer_does_not_end_the_batcher(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Log):
-        def ran(self, size: int) -> None:
+        def ran(self, size: int, failed: int, seconds: float) -> None:  # noqa: ARG002
             raise RuntimeError(f"nobody counts {size}")
 
     async with running(Machine(), observer=Broken()) as batcher:
