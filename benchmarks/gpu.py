@@ -15,8 +15,9 @@ import onnxruntime as ort
 
 from service.errors import ProviderUnavailable
 from service.inference.card import ModelCard
-from service.inference.loading import CUDA_TOLERANCE, read_card
+from service.inference.loading import read_card
 from service.inference.model import Row, open_session, stack
+from service.inference.proof import CUDA_TOLERANCE
 from service.inference.providers import Providers
 
 MODELS = Path(__file__).parents[1] / "models"

@@ -68,7 +68,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    app.add_middleware(Instrumentation, metrics=services.metrics, lifecycle=services.lifecycle)
+    app.add_middleware(
+        Instrumentation,
+        metrics=services.metrics,
+        lifecycle=services.lifecycle,
+        upload_timeout=settings.upload_timeout_ms / 1000,
+    )
     problems.install(app)
     _include_doors(app)
     return app

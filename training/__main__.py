@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.errors import ConvscopeError, UnknownName
+from service.errors import ConvscopeError, InvalidRequest, UnknownName
 from training.config import RECIPES, Recipe, add_flags, overridden
 from training.data import data_set, split
 from training.evaluate import Predictor, by_onnx, by_torch, predict, report
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         status: int = options.command(options)
-    except ConvscopeError as error:
+    except (ConvscopeError, OSError) as error:  # OSError: a folder that cannot be made or read
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
@@ -87,6 +87,8 @@ def write_model(run: Run, options: argparse.Namespace, number: int | None) -> in
     """Export `run` as version `number`, or the next one."""
     parent = options.models / options.name
     folder = parent / str(number) if number is not None else following(parent)
+    if number is not None and number < 1:
+        raise InvalidRequest(f"--version must be at least 1, not {number}: the service serves no other")
     if folder.exists():
         raise ExportRefused(f"{folder} is there already: a version is never written twice")
     result = export(run, data_set(run.recipe.data).read_test(options.data_dir), folder)

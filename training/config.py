@@ -43,7 +43,8 @@ class Recipe:
         """Refuse what cannot be trained. Raises InvalidRequest with the flag's name."""
         for names, least, most in (
             (("width", "held_out", "epochs", "batch"), 1, math.inf),
-            (("learning_rate", "weight_decay", "shift", "seed"), 0, math.inf),
+            (("learning_rate", "weight_decay", "shift"), 0, math.inf),
+            (("seed",), 0, 2**63 - 1),
             (("warmup", "momentum", "label_smoothing", "averaging", "flip", "erase", "erase_share"), 0, 1),
         ):
             for name in names:

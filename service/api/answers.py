@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -18,18 +18,41 @@ BYTES_PER_VALUE = 4
 
 def json_answer(payload: Mapping[str, Any], max_bytes: int) -> Response:
     """`payload` as JSON. Raises InvalidRequest where it holds NaN or infinity, which JSON cannot say, and TooLarge."""
+    return sized(_json(payload), JSON, max_bytes)
+
+
+def json_list_answer(head: Mapping[str, Any], key: str, items: Iterable[Mapping[str, Any]], max_bytes: int) -> Response:
+    """`head` and, under `key`, a list that is encoded item by item.
+
+    It stops at the first item too many, and a thread that encodes a long list lets others have their turn. Raises what
+    `json_answer` raises.
+    """
+    pieces = [_json(head)[:-1] + f',"{key}":['.encode()]
+    size = len(pieces[0])
+    for item in items:
+        pieces.append(_json(item))
+        size += len(pieces[-1]) + 1
+        if size > max_bytes:
+            raise _too_large(f"more than {max_bytes}", max_bytes)
+    return sized(pieces[0] + b",".join(pieces[1:]) + b"]}", JSON, max_bytes)
+
+
+def _json(payload: Mapping[str, Any]) -> bytes:
     try:
-        body = json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
     except ValueError as error:
-        raise InvalidRequest(f"the answer holds NaN or infinity, which JSON cannot say; ask for {NPZ}") from error
-    return sized(body, JSON, max_bytes)
+        raise InvalidRequest("the answer holds NaN or infinity, which JSON cannot say; binary forms can") from error
 
 
 def sized(body: bytes, media_type: str, max_bytes: int) -> Response:
     """An answer of at most `max_bytes`. Raises TooLarge."""
     if len(body) > max_bytes:
-        raise TooLarge(f"the answer has {len(body)} bytes, the limit is {max_bytes}: ask for fewer pictures or layers")
+        raise _too_large(str(len(body)), max_bytes)
     return Response(body, media_type=media_type)
+
+
+def _too_large(size: str, limit: int) -> TooLarge:
+    return TooLarge(f"the answer has {size} bytes, the limit is {limit}: ask for fewer pictures or layers")
 
 
 def check_layers_fit(graph: Graph, layers: Sequence[str], count: int, max_bytes: int) -> None:
@@ -53,11 +76,13 @@ def acceptable(request: Request, offers: Sequence[str]) -> str:
 
     Raises NotAcceptable when its Accept header admits none of them.
     """
-    accepted = _ranges(request.headers.get("accept") or "*/*")
+    accepted = _ranges(", ".join(request.headers.getlist("accept")) or "*/*")
     quality = {offer: _quality(offer, accepted) for offer in offers}
     best = max(offers, key=lambda offer: quality[offer])
     if quality[best] <= 0:
-        raise NotAcceptable(f"this door gives {', '.join(offers)}; the request accepts {request.headers['accept']}")
+        raise NotAcceptable(
+            f"this door gives {', '.join(offers)}; the request accepts {request.headers['accept'][:200]}"
+        )
     return best
 
 
@@ -73,9 +98,10 @@ def _ranges(header: str) -> dict[str, float]:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _quality(offer: str, ranges: Mapping[str, float]) -> float:

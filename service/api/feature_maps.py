@@ -1,13 +1,12 @@
 """Pictures in, feature maps out: as statistics, as a picture, or as exact arrays."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 
-from service.api.answers import JSON, NPZ, PNG, acceptable, check_layers_fit, json_answer, sized
+from service.api.answers import JSON, NPZ, PNG, acceptable, check_layers_fit, json_list_answer, sized
 from service.api.bodies import read_body
 from service.api.examples import FEATURE_MAPS, LAYER
 from service.api.inputs import REQUEST_BODY, rows_of
@@ -15,7 +14,7 @@ from service.api.presence import while_wanted
 from service.api.schemas import FeatureMapSummaries
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
-from service.errors import InvalidRequest, NotAcceptable
+from service.errors import InvalidRequest, NotAcceptable, TooLarge
 from service.inference.feature_maps import LayerValues, statistics
 from service.inference.model import ServedModel
 from service.inference.rendering import contact_sheet, npz
@@ -48,6 +47,7 @@ async def feature_maps(
     picture. As `application/x-npz`: the exact values, an array per layer under its name, first axis the pictures.
     """
     media_type = acceptable(request, [JSON, PNG, NPZ])
+    layers = list(dict.fromkeys(layers))
     for layer in layers:
         served.graph.layer(layer)  # an unknown one is refused before the body is read
     body = await read_body(request, services.settings.max_body_bytes)
@@ -69,21 +69,27 @@ async def _look_inside(
     if media_type == PNG and (len(rows), len(layers)) != (1, 1):
         raise InvalidRequest(f"a picture shows one layer of one image, not {len(layers)} of {len(rows)}")
     check_layers_fit(served.graph, layers, len(rows), limit)
-    values = await served.look_inside(rows, layers)
-    stages.seconds.update(queue=values.queue_seconds, infer=values.infer_seconds)
+
+    def finish(values: LayerValues) -> Response:
+        stages.seconds.update(queue=values.queue_seconds, infer=values.infer_seconds)
+        if (size := sum(array.nbytes for array in values.maps.values())) > limit:
+            raise TooLarge(f"the layers take {size} bytes, the limit is {limit}: ask for fewer layers or images")
+        with stages.measure("encode"):
+            return _ENCODERS[media_type](served, values, len(rows), limit)
+
+    answer = await served.look_inside(rows, layers, finish)
     if stages.statistics:
-        stages.statistics.looked_inside(len(rows), values.infer_seconds, together=served.model.batches)
-    with stages.measure("encode"):
-        return await asyncio.to_thread(_ENCODERS[media_type], served, values, len(rows), limit)
+        stages.statistics.looked_inside(len(rows), stages.seconds["infer"], together=served.model.batches)
+    return answer
 
 
 def _as_json(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:
-    per_layer = {name: _per_image(name, array, count) for name, array in values.maps.items()}
-    images = [
+    per_layer = {name: _per_image(served, name, array, count) for name, array in values.maps.items()}
+    images = (
         {"layers": [_summary(served, name, arrays[image]) for name, arrays in per_layer.items()]}
         for image in range(count)
-    ]
-    return json_answer({"model": served.name, "version": served.version, "images": images}, limit)
+    )
+    return json_list_answer({"model": served.name, "version": served.version}, "images", images, limit)
 
 
 def _summary(served: ServedModel, name: str, array: NDArray[Any]) -> dict[str, Any]:
@@ -91,17 +97,20 @@ def _summary(served: ServedModel, name: str, array: NDArray[Any]) -> dict[str, A
     return {"name": name, "op": served.graph.layer(name).op, "shape": array.shape, "channels": channels}
 
 
-def _as_png(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:  # noqa: ARG001
+def _as_png(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:
     [(name, array)] = values.maps.items()
-    return sized(contact_sheet(_per_image(name, array, count)[0], name), PNG, limit)
+    return sized(contact_sheet(_per_image(served, name, array, count)[0], name), PNG, limit)
 
 
 def _as_npz(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:  # noqa: ARG001
     return sized(npz(values.maps), NPZ, limit)
 
 
-def _per_image(name: str, array: NDArray[Any], count: int) -> NDArray[Any]:
-    if not array.shape or len(array) != count:
+def _per_image(served: ServedModel, name: str, array: NDArray[Any], count: int) -> NDArray[Any]:
+    """`array`, whose first axis must be the images: where several run at once, its shape says so, not its length."""
+    shape = served.graph.layer(name).shape
+    other = served.model.batches and shape and shape[0] not in ("N", None)
+    if other or not array.shape or len(array) != count:
         raise NotAcceptable(f"layer {name!r} of shape {array.shape} does not belong to single images; ask for {NPZ}")
     return array
 

@@ -3,6 +3,7 @@
 Pure ASGI, because Starlette's BaseHTTPMiddleware hides a client's departure from the handlers.
 """
 
+import asyncio
 import logging
 import re
 from uuid import uuid4
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import problem
 from service.api.stages import stages_in
+from service.errors import DeadlineExceeded
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 
@@ -21,17 +23,19 @@ log = logging.getLogger(__name__)
 
 
 class Instrumentation:
-    """Wraps the application."""
+    """Wraps the application; a request's body must have come in after `upload_timeout` seconds."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle, upload_timeout: float) -> None:
         self._app = app
+        self._upload_timeout = upload_timeout
         self._metrics = metrics
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; anything else passes through."""
         if scope["type"] == "http":
-            await _Exchange(self._metrics, self._lifecycle, scope, send).run(self._app, receive)
+            exchange = _Exchange(self._metrics, self._lifecycle, self._upload_timeout, scope, send)
+            await exchange.run(self._app, receive)
         else:
             await self._app(scope, receive, send)
 
@@ -39,7 +43,8 @@ class Instrumentation:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, metrics: Metrics, lifecycle: Lifecycle, scope: Scope, send: Send) -> None:
+    def __init__(self, metrics: Metrics, lifecycle: Lifecycle, upload_timeout: float, scope: Scope, send: Send) -> None:
+        self._upload_timeout = upload_timeout
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._scope = scope
@@ -64,9 +69,17 @@ class _Exchange:
                 await failure(self._scope, receive, self._answer)
 
     def _heard(self, receive: Receive) -> Receive:
+        deadline = asyncio.get_running_loop().time() + self._upload_timeout
+
         async def heard() -> Message:
-            message = await receive()
-            self._body_to_come = self._body_to_come and message.get("more_body", False)
+            if not self._body_to_come:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"the body was not in after {self._upload_timeout:g} s") from error
+            self._body_to_come = message.get("more_body", False)
             return message
 
         return heard
@@ -93,4 +106,5 @@ class _Exchange:
 
     def _endpoint(self) -> str:
         """The route's template, never a raw path: a metric's labels must be bounded."""
-        return self._stages.endpoint or str(getattr(self._scope.get("route"), "path", "unmatched"))
+        path = getattr(self._scope.get("route"), "path", None)  # within its router, which for some doors has a prefix
+        return self._stages.endpoint or (str(path) if path == self._scope["path"] else "unmatched")

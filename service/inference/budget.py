@@ -6,6 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class TooHeavy(Exception):
+    """A picture has more pixels to decode than this thread is there for."""
+
+
+class LightOnly:
+    """In the place of a budget: lets pass what has at most `pixels`, without counting, and nothing else."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = pixels
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Go on at once. Raises TooHeavy."""
+        if pixels > self._pixels:
+            raise TooHeavy
+        yield
+
+
 class PixelBudget:
     """Admits decoding by the pixels in flight, first come, first served: many large pictures at once wait in line.
 

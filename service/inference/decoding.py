@@ -1,4 +1,4 @@
-"""Pictures are decoded beside the event loop, on a few threads, admitted by the pixels in flight."""
+"""Pictures are decoded beside the event loop, so that no request, however large, keeps the others from theirs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,38 +7,56 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.budget import PixelBudget
+from service.inference.budget import LightOnly, PixelBudget, TooHeavy
 from service.inference.card import InputCard
 from service.inference.inputs import read_picture
 
+LIGHT = 4_000_000
+"""Pixels to decode, above which a picture goes to the threads for heavy ones. A large JPEG is light: it is reduced."""
+
+Array = NDArray[np.generic]
+
 
 class Decoder:
-    """Decodes the pictures of many requests; limits are in pixels."""
+    """Decodes the pictures of many requests.
+
+    Light pictures have `threads` threads that heavy ones cannot take; a request has at most one less than all of them
+    at work. Heavy pictures share half as many, and are admitted by the pixels in flight.
+    """
 
     def __init__(self, *, threads: int, max_pixels: int, max_pixels_in_flight: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decoder")
+        self._light = ThreadPoolExecutor(threads, thread_name_prefix="decoder")
+        self._heavy = ThreadPoolExecutor(max(1, threads // 2), thread_name_prefix="heavy-decoder")
+        self._share = max(1, threads - 1)
         self._budget = PixelBudget(max_pixels_in_flight)
         self._max_pixels = max_pixels
 
-    async def decode(self, pictures: Sequence[bytes], card: InputCard) -> list[NDArray[np.generic]]:
+    async def decode(self, pictures: Sequence[bytes], card: InputCard) -> list[Array]:
         """One array of `card.shape` and `card.dtype` per picture, in order.
 
         Raises UnreadablePicture or TooLarge for the first that is at fault; the others are then given up.
         """
-        loop = asyncio.get_running_loop()
-        jobs = [
-            loop.run_in_executor(self._threads, self._read, picture, card, index)
-            for index, picture in enumerate(pictures)
-        ]
+        turn = asyncio.Semaphore(self._share)
+        jobs = [asyncio.ensure_future(self._one(turn, picture, card, place)) for place, picture in enumerate(pictures)]
         try:
             return [await job for job in jobs]
         finally:
             for job in jobs:
                 job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
 
     def close(self) -> None:
         """Join the threads."""
-        self._threads.shutdown(cancel_futures=True)
+        self._light.shutdown(cancel_futures=True)
+        self._heavy.shutdown(cancel_futures=True)
 
-    def _read(self, picture: bytes, card: InputCard, index: int) -> NDArray[np.generic]:
-        return read_picture(picture, card, max_pixels=self._max_pixels, budget=self._budget, index=index)
+    async def _one(self, turn: asyncio.Semaphore, picture: bytes, card: InputCard, index: int) -> Array:
+        loop = asyncio.get_running_loop()
+        async with turn:
+            try:
+                return await loop.run_in_executor(self._light, self._read, picture, card, index, LightOnly(LIGHT))
+            except TooHeavy:
+                return await loop.run_in_executor(self._heavy, self._read, picture, card, index, self._budget)
+
+    def _read(self, picture: bytes, card: InputCard, index: int, budget: PixelBudget | LightOnly) -> Array:
+        return read_picture(picture, card, max_pixels=self._max_pixels, budget=budget, index=index)

@@ -1,22 +1,25 @@
 """FeatureMaps: the sessions that yield just the layers asked for, in a lane of their own."""
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.errors import InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
+from service.errors import ClientGone, InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
+from service.inference.datatypes import DTYPES, of_onnxruntime
 from service.inference.subgraph import producers, subgraph
 
 Array = NDArray[Any]
+Answer = TypeVar("Answer")
 OpenSession = Callable[[bytes], onnxruntime.InferenceSession]
 
 
@@ -77,16 +80,37 @@ class FeatureMaps:
         """The values of `layers` for `feeds` (the graph's inputs by name, batch first where the graph has it so).
 
         A layer named twice is computed once. Raises InvalidRequest for no layer at all, UnknownName, QueueFull,
-        Stopping, NotAcceptable for a layer that is no tensor, RunFailed when onnxruntime fails.
+        Stopping, NotAcceptable for a layer that numpy cannot hold, RunFailed when onnxruntime fails.
+        """
+        return await self.compute_and([feeds], layers, lambda values: values)
+
+    async def compute_and(
+        self, feeds: Sequence[Mapping[str, Array]], layers: Sequence[str], finish: Callable[[LayerValues], Answer]
+    ) -> Answer:
+        """What `finish` makes of the values of `layers` for all `feeds`, run one after the other and then joined.
+
+        It is made in the lane and in the same turn, so that the values of only one request are in memory, and encoding
+        many of them keeps nobody from predicting. Raises what `compute` and `finish` raise.
         """
         self._admit(layers)
         arrived = time.perf_counter()
         await self._take_turn()
         self._began = time.perf_counter()
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._run, feeds, layers, arrived)
+        gone = threading.Event()
+
+        def turn() -> Answer:
+            values = [self._run(feed, layers, arrived) for feed in feeds if not gone.is_set()]
+            if gone.is_set():
+                raise ClientGone("nobody waits for the feature maps any more")
+            return finish(values[0] if len(values) == 1 else LayerValues.joined(values))
+
+        running = asyncio.get_running_loop().run_in_executor(self._thread, turn)
         running.add_done_callback(self._end_turn)
-        # A caller who leaves now must not end the turn, as the thread is still busy: wait() leaves the run alone.
-        await asyncio.wait([running])
+        try:
+            # A caller who leaves now must not end the turn, as the thread is still busy: wait() leaves the run alone.
+            await asyncio.wait([running])
+        finally:
+            gone.set()
         return running.result()
 
     def fault(self, stuck_after: float) -> str | None:
@@ -128,14 +152,14 @@ class FeatureMaps:
         started = time.perf_counter()
         try:
             session = self._session(frozenset(layers))
+            _check_types(session)
             needed = {value.name: feeds[value.name] for value in session.get_inputs() if value.name in feeds}
             wanted = list(dict.fromkeys(layers))
             maps = dict(zip(wanted, session.run(wanted, needed), strict=True))
+        except NotAcceptable:
+            raise
         except Exception as error:  # onnxruntime raises a dozen types that have no base of their own
             raise RunFailed(f"the layers cannot be computed: {error}") from error
-        for name, value in maps.items():
-            if not isinstance(value, np.ndarray):
-                raise NotAcceptable(f"layer {name!r} is no tensor")
         return LayerValues(maps, started - arrived, time.perf_counter() - started)
 
     def _session(self, layers: frozenset[str]) -> onnxruntime.InferenceSession:
@@ -146,6 +170,12 @@ class FeatureMaps:
         while len(self._sessions) > self._capacity:
             self._sessions.popitem(last=False)
         return self._sessions[layers]
+
+
+def _check_types(session: onnxruntime.InferenceSession) -> None:
+    for output in session.get_outputs():
+        if of_onnxruntime(output.type) not in DTYPES:
+            raise NotAcceptable(f"layer {output.name!r} is a {output.type}, which no answer can hold")
 
 
 def _joined(name: str, values: list[Array]) -> Array:

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from service.errors import TooLarge, Unprocessable, UnreadablePicture
-from service.inference.budget import PixelBudget
+from service.inference.budget import LightOnly, PixelBudget, TooHeavy
 from service.inference.card import InputCard
 
 # Pillow's guard against huge pictures is one number for the whole process, warns from half way, and names no limit of
@@ -55,7 +55,7 @@ _REDUCING_GAP = 3.0
 
 
 def read_picture(
-    data: bytes, card: InputCard, *, max_pixels: int, budget: PixelBudget | None = None, index: int = 0
+    data: bytes, card: InputCard, *, max_pixels: int, budget: PixelBudget | LightOnly | None = None, index: int = 0
 ) -> NDArray[np.generic]:
     """Decode a JPEG, PNG, WebP, GIF (first frame) or BMP into one input of the model, told apart by content alone.
 
@@ -63,7 +63,8 @@ def read_picture(
     already has that size keeps every pixel. The answer has shape `card.shape` and dtype `card.dtype`, is writable and
     C-contiguous: 0 to 255 for uint8, `(value * scale - mean) / std` for floats. `index` is its place in the request.
 
-    `budget` is held while pixels are in memory, for as many as are decoded. Raises TooLarge above `max_pixels`,
+    `budget` is held while pixels are in memory, for as many as are decoded; its TooHeavy passes. Raises TooLarge above
+    `max_pixels`,
     UnreadablePicture for bytes that cannot be decoded whole, Unprocessable when the card wants no picture.
     """
     if card.kind != "image":
@@ -76,6 +77,8 @@ def read_picture(
         seen = _draft(picture, card) if isinstance(picture, JpegImageFile) else picture.size
         with budget.hold(_pixels_held(picture, data, size)) if budget else nullcontext():
             return _array(_decode(picture, seen, card), card)
+    except TooHeavy:
+        raise
     except Exception as error:  # whatever hostile bytes make Pillow raise: OSError, SyntaxError, struct.error ...
         reason = "is truncated" if "truncated" in str(error) else "is damaged, its pixels cannot be decoded"
         raise UnreadablePicture(f"the {name} {reason}", index) from error

@@ -1,6 +1,6 @@
 """A served model: an onnxruntime session that runs rows, the batcher in front of it, and the way to look inside."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.errors import MissingCard, RunFailed
 from service.inference.batcher import Batched, MicroBatcher
 from service.inference.card import ModelCard
-from service.inference.feature_maps import FeatureMaps, LayerValues
+from service.inference.feature_maps import Answer, FeatureMaps, LayerValues
 from service.inference.graph import Graph
 from service.inference.providers import Providers
 from service.inference.signature import Signature
@@ -32,6 +32,11 @@ def stack(rows: Sequence[Row]) -> dict[str, NDArray[np.generic]]:
 def unstack(batch: Row) -> list[Row]:
     """The inverse of `stack`."""
     return [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+
+
+def _first(outputs: Row) -> Row:
+    """The row of a batch of one; what has no batch is left out."""
+    return {name: value[0] for name, value in outputs.items() if np.ndim(value)}
 
 
 def open_session(model: str | bytes, providers: Providers, threads: int) -> ort.InferenceSession:
@@ -135,7 +140,7 @@ class ServedModel:
         if self.model.batches:
             return await self.batcher.submit(rows)
         batched = await self.batcher.submit([stack([row]) for row in rows])
-        return replace(batched, results=[unstack(outputs)[0] for outputs in batched.results])
+        return replace(batched, results=[_first(outputs) for outputs in batched.results])
 
     async def infer(self, feed: Row) -> LayerValues:
         """The outputs for a whole feed, which must fit the graph. Raises what `MicroBatcher.submit` raises."""
@@ -143,9 +148,12 @@ class ServedModel:
         outputs = stack(batched.results) if self.model.batches else dict(batched.results[0])
         return LayerValues(outputs, batched.queue_seconds, batched.infer_seconds)
 
-    async def look_inside(self, rows: Sequence[Row], layers: Sequence[str]) -> LayerValues:
-        """The feature maps of `layers`, first axis the rows; one by one where the model cannot run several at once."""
-        if self.model.batches:
-            return await self.feature_maps.compute(stack(rows), layers)
-        singles = [await self.feature_maps.compute(stack([row]), layers) for row in rows]
-        return LayerValues.joined(singles)
+    async def look_inside(
+        self, rows: Sequence[Row], layers: Sequence[str], finish: Callable[[LayerValues], Answer]
+    ) -> Answer:
+        """What `finish` makes, in the lane, of the feature maps of `layers`, first axis the rows.
+
+        Rows are run one by one where the model cannot run several at once.
+        """
+        feeds = [stack(rows)] if self.model.batches else [stack([row]) for row in rows]
+        return await self.feature_maps.compute_and(feeds, layers, finish)

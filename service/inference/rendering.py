@@ -36,6 +36,8 @@ DIGIT = 8
 COLOUR_BAR = (160, 12)
 
 OUTLIERS = 0.002  # of a layer's maps, at each end of the scale
+MOST_CHANNELS, MOST_VALUES = 30_000, 30_000_000
+LONGEST_NAME = 65_000  # in bytes; a zip file counts them in 16 bits
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: a file must not depend on when it was made
 
 
@@ -85,10 +87,13 @@ def contact_sheet(values: Array, name: str) -> bytes:
     One scale for all of them, drawn beside the name. Of maps, the 0.2 % highest values share the last colour and the
     0.2 % lowest the first; their true range is then told. Red is not finite. Each number of a map is a block of pixels
     of one colour: nothing is smoothed. The same values give the same bytes.
-    Raises NotAcceptable for another rank, for no values at all, and for what are no real numbers.
+    Raises NotAcceptable for another rank, for no values at all, for what are no real numbers, and for more than anybody
+    could look at.
     """
     if values.dtype.kind not in "biuf" or values.ndim not in (1, 3) or not values.size:
         raise NotAcceptable(f"layer {name!r} has no picture: {values.dtype} of shape {list(values.shape)}")
+    if len(values) > MOST_CHANNELS or values.size > MOST_VALUES:
+        raise NotAcceptable(f"layer {name!r} of shape {list(values.shape)} is too large for a picture; ask for npz")
     numbers = values.astype(np.float64)
     scale = Scale.of(numbers, OUTLIERS if values.ndim == 3 else 0.0)
     whole = Scale.of(numbers)
@@ -101,15 +106,18 @@ def contact_sheet(values: Array, name: str) -> bytes:
 
 
 def npz(arrays: Mapping[str, Array]) -> bytes:
-    """An uncompressed .npz of exactly these arrays, whatever their names; `np.load(..., allow_pickle=False)` reads it.
+    """An uncompressed .npz of exactly these arrays, under their names; `np.load(..., allow_pickle=False)` reads it.
 
-    The same arrays give the same bytes. Raises NotAcceptable for an array that is not made of numbers.
+    The same arrays give the same bytes. (numpy looks `a.npy` up as `a` where there is both; that is how it reads.)
+    Raises NotAcceptable for an array that is not made of numbers, and a name that a zip file cannot hold.
     """
     encoded = io.BytesIO()
     with zipfile.ZipFile(encoded, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             if array.dtype.hasobject:
                 raise NotAcceptable(f"layer {name!r} is not made of numbers")
+            if "\0" in name or len(name.encode()) > LONGEST_NAME:
+                raise NotAcceptable(f"no npz file can hold a name such as {name[:50]!r}")
             with archive.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     return encoded.getvalue()

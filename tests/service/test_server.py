@@ -96,6 +96,15 @@ async def test_a_client_that_leaves_in_the_middle_is_noticed(server: Server, pic
         assert (await client.post(PREDICT, content=body, headers=PNG)).status_code == 200
 
 
+async def test_a_body_that_never_ends_coming_in_is_given_up(models: Path, tmp_path: Path) -> None:
+    with running(models, tmp_path / "slow", upload_timeout_ms=200) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
+        writer.write(head.encode() + b"abc")
+        assert (await asyncio.wait_for(reader.readline(), 60)).startswith(b"HTTP/1.1 504")
+        writer.transport.abort()
+
+
 def test_the_log_tells_settings_and_provider_at_the_start(server: Server) -> None:
     log = server.log.read_text()
     assert '"max_body_bytes":1000000' in log

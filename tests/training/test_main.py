@@ -129,3 +129,27 @@ def test_ctrl_c_keeps_the_best_so_far(folders: list[str], tmp_path: Path) -> Non
     run.network()
     assert not (tmp_path / "models").exists()
     assert main(["export", *folders]) == 0
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_version_that_the_service_would_not_serve_is_refused(
+    folders: list[str], capsys: pytest.CaptureFixture[str], number: str, tmp_path: Path
+) -> None:
+    assert main(["train", "fashion-mnist", *folders, *SMALL]) == 0
+    assert main(["export", *folders, "--version", number]) == REFUSED
+    assert "--version must be at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    runs = ["--data-dir", str(data_dir), "--runs", str(tmp_path / "file")]
+    assert main(["train", "fashion-mnist", *runs, *SMALL]) == REFUSED
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_seed_that_torch_cannot_take_is_refused(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "fashion-mnist", *folders, "--seed", str(2**63)]) == REFUSED
+    assert "--seed must be" in capsys.readouterr().err

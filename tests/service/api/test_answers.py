@@ -1,7 +1,10 @@
+import itertools
+import json
+
 import pytest
 from starlette.requests import Request
 
-from service.api.answers import acceptable, json_answer
+from service.api.answers import acceptable, json_answer, json_list_answer
 from service.errors import InvalidRequest, NotAcceptable, TooLarge
 
 OFFERS = ["application/json", "image/png"]
@@ -22,6 +25,7 @@ def accepting(header: str | None) -> Request:
         ("image/png;q=0.5, */*;q=0.9", "application/json"),
         ("IMAGE/PNG", "image/png"),
         ("text/html, image/png ; q=0.1", "image/png"),
+        ("application/json;q=nan, image/png;q=0.1", "image/png"),
         ("application/json;q=nonsense, image/png;q=0.1", "image/png"),
     ],
 )
@@ -35,9 +39,22 @@ def test_no_acceptable_offer_is_refused(header: str) -> None:
         acceptable(accepting(header), OFFERS)
 
 
+def test_two_headers_count_as_one() -> None:
+    headers = [(b"accept", b"text/html"), (b"accept", b"image/png")]
+    assert acceptable(Request({"type": "http", "headers": headers}), OFFERS) == "image/png"
+
+
+def test_a_list_is_encoded_item_by_item_and_no_further_than_the_limit() -> None:
+    answer = json_list_answer({"name": "x"}, "items", [{"a": 1}, {"b": 2}], 100)
+    assert json.loads(bytes(answer.body)) == {"name": "x", "items": [{"a": 1}, {"b": 2}]}
+    assert json.loads(bytes(json_list_answer({"name": "x"}, "items", [], 100).body)) == {"name": "x", "items": []}
+    with pytest.raises(TooLarge):
+        json_list_answer({"name": "x"}, "items", itertools.repeat({"a": 1}), 1000)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_json_never_holds_what_json_cannot_say(value: float) -> None:
-    with pytest.raises(InvalidRequest, match="x-npz"):
+    with pytest.raises(InvalidRequest, match="NaN or infinity"):
         json_answer({"value": value}, 1000)
 
 

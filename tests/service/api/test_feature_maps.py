@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from PIL import Image
@@ -111,3 +112,28 @@ async def test_looking_inside_is_timed_but_runs_no_batch(client: Client, picture
     metrics = await client.metrics()
     assert sample(metrics, "convscope_stage_duration_seconds_count", model="tiny", stage="infer") == 1
     assert sample(metrics, "convscope_batch_size_count", model="tiny") == 0
+
+
+async def test_a_layer_named_twice_is_given_once(client: Client, pictures: list[bytes]) -> None:
+    assert list(await arrays(client, pictures, "pool", "stem.relu", "pool")) == ["pool", "stem.relu"]
+    await ask(client, pictures[:1], "image/png", "pool", "pool")
+
+
+async def test_a_layer_of_as_many_numbers_as_there_are_pictures_still_belongs_to_none(
+    serve: Serve, models: Path, pictures: list[bytes]
+) -> None:
+    shape = onnx.helper.make_node("Shape", ["stem.relu"], ["shape"])
+    write_tiny(models / "shaped" / "1" / "model.onnx", shape)
+    async with serve() as client:
+        files = [("images", ("a.png", pictures[0], "image/png"))] * 4
+        answer = await client.post("/v1/models/shaped/feature-maps?layer=shape", files=files)
+    assert (answer.status_code, "does not belong" in answer.json()["detail"]) == (406, True)
+
+
+async def test_a_layer_that_numpy_cannot_hold_is_refused(serve: Serve, models: Path, pictures: list[bytes]) -> None:
+    cast = onnx.helper.make_node("Cast", ["stem.relu"], ["short"], to=onnx.TensorProto.BFLOAT16)
+    write_tiny(models / "short" / "1" / "model.onnx", cast)
+    async with serve() as client:
+        files = [("images", ("a.png", pictures[0], "image/png"))]
+        answer = await client.post("/v1/models/short/feature-maps?layer=short", files=files)
+    assert (answer.status_code, "bfloat16" in answer.json()["detail"]) == (406, True)

@@ -150,7 +150,7 @@ async def test_400_for_json_of_a_layer_that_has_infinite_values(serve: Serve, pi
     async with serve() as client:
         path = "/v1/models/inverting/feature-maps?layer=inverse"
         black = picture("black")
-        refused(await client.post(path, content=black, headers={**PNG, "Accept": "application/json"}), 400, "x-npz")
+        refused(await client.post(path, content=black, headers={**PNG, "Accept": "application/json"}), 400, "NaN")
         answer = await client.post(path, content=black, headers={**PNG, "Accept": "application/x-npz"})
         assert np.isinf(np.load(io.BytesIO(answer.content))["inverse"]).all()
 

@@ -42,11 +42,13 @@ async def test_metrics_count_requests_by_door_and_never_by_raw_path(client: Clie
     await client.get("/v1/models/tiny/layers")
     await client.get("/v1/models/tony/layers")
     await client.get("/no/such/door")
+    await client.options("/v1/models/tiny/predict")
     metrics = await client.metrics()
     count = "convscope_request_duration_seconds_count"
     assert sample(metrics, count, endpoint="/v1/models/{model}/layers", status="200") == 1
     assert sample(metrics, count, endpoint="/v1/models/{model}/layers", status="404") == 1
     assert sample(metrics, count, endpoint="unmatched", status="404") == 1
+    assert sample(metrics, count, endpoint="unmatched", status="405") == 1
     assert "tony" not in metrics
     assert "such" not in metrics
     assert sample(metrics, "convscope_requests_in_flight") == 1  # the scrape itself

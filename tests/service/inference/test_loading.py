@@ -6,13 +6,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
 from prometheus_client import CollectorRegistry
 
 from service.errors import MissingCard, ModelRejected
 from service.inference.batcher import MicroBatcher
-from service.inference.feature_maps import FeatureMaps
-from service.inference.loading import Loader, prove
+from service.inference.feature_maps import FeatureMaps, LayerValues
+from service.inference.loading import Loader
 from service.inference.model import Model, Row, open_session, row_key
 from service.inference.providers import Providers
 from service.metrics import Metrics
@@ -83,27 +82,6 @@ def test_a_model_of_fixed_batch_is_served_one_by_one(loader: Loader, file: Path)
     assert [outputs["probabilities"].shape for outputs in served.model.run(feeds)] == [(1, 3), (1, 3)]
 
 
-def mixing() -> onnx.ModelProto:
-    """Takes the mean of the whole batch off each row, so that company changes the answer."""
-    nodes = [
-        helper.make_node("ReduceMean", ["x", "axis"], ["mean"], keepdims=1),
-        helper.make_node("Sub", ["x", "mean"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "mixing",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])],
-        [helper.make_tensor("axis", TensorProto.INT64, [1], [0])],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-
-
-def test_a_model_that_is_right_alone_but_not_in_a_batch_is_served_one_by_one() -> None:
-    assert not prove(opened(mixing()), None).batches
-    assert prove(opened(tiny_onnx()), None).batches
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -120,6 +98,21 @@ def test_a_card_that_is_wrong_is_refused(loader: Loader, file: Path, change: dic
     (file.parent.parent / "card.json").write_text(json.dumps({**card, **change}))
     with pytest.raises(ModelRejected, match=reason):
         loader.load("tiny", "1", file)
+
+
+def test_a_card_that_is_no_text_is_refused(loader: Loader, file: Path) -> None:
+    write_model(file, tiny_onnx(), None)
+    (file.parent.parent / "card.json").write_bytes('{"caf\u00e9": 1}'.encode("latin-1"))
+    with pytest.raises(ModelRejected, match="its card is wrong"):
+        loader.load("tiny", "1", file)
+
+
+def test_a_model_that_is_served_one_by_one_says_so_by_name(
+    loader: Loader, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny(file, batch=1)
+    loader.load("tiny", "1", file)
+    assert "model tiny version 1 is served one input at a time: its inputs and outputs share no free" in caplog.text
 
 
 def test_a_card_beside_the_versions_serves_a_file_that_has_none(loader: Loader, file: Path) -> None:
@@ -144,12 +137,16 @@ async def test_predicting_and_inferring_agree(loader: Loader, file: Path, batch:
     np.testing.assert_allclose(np.concatenate(whole), single, rtol=0, atol=1e-6)
 
 
+def whole(values: LayerValues) -> LayerValues:
+    return values
+
+
 async def test_looking_inside_one_by_one_equals_looking_inside_a_batch(loader: Loader, file: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
     rows: list[Row] = [{"pixels": pixels} for pixels in noise]
     write_tiny(file)
-    together = await loader.load("tiny", "1", file).look_inside(rows, ["stem.relu", "head"])
+    together = await loader.load("tiny", "1", file).look_inside(rows, ["stem.relu", "head"], whole)
     write_tiny(file, batch=1)
-    one_by_one = await loader.load("tiny", "1", file).look_inside(rows, ["stem.relu", "head"])
+    one_by_one = await loader.load("tiny", "1", file).look_inside(rows, ["stem.relu", "head"], whole)
     for name, values in together.maps.items():
         np.testing.assert_allclose(one_by_one.maps[name], values, rtol=0, atol=1e-5)

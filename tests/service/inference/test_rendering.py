@@ -243,3 +243,15 @@ def test_npz_writes_arrays_that_are_not_contiguous() -> None:
 def test_npz_refuses_what_is_no_number() -> None:
     with pytest.raises(NotAcceptable, match="'words'"):
         npz({"words": np.array(["a", 1], object)})
+
+
+@pytest.mark.parametrize("shape", [(30_001,), (30_001, 1, 1), (1, 10_000, 10_000)])
+def test_more_than_anybody_could_look_at_is_no_picture(shape: tuple[int, ...]) -> None:
+    with pytest.raises(NotAcceptable, match="too large"):
+        contact_sheet(np.broadcast_to(np.float32(1), shape), "wide")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 65_001])
+def test_a_name_that_no_zip_file_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(NotAcceptable, match="no npz file"):
+        npz({name: np.zeros(1)})
