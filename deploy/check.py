@@ -102,11 +102,11 @@ async def check_stop() -> None:
 async def load(url: str, stopped: asyncio.Event) -> Counter[str]:
     """One picture after another until the service is gone, and what came of each."""
     outcomes: Counter[str] = Counter()
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(PATIENCE, connect=5)) as client:
         while not stopped.is_set():
             try:
                 outcomes[str((await client.post(PREDICT, content=PICTURE, headers=PNG)).status_code)] += 1
-            except httpx.ConnectError:
+            except (httpx.ConnectError, httpx.ConnectTimeout):
                 outcomes["never let in"] += 1
                 await stopped.wait()
             except httpx.TransportError as error:
