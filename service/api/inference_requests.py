@@ -13,8 +13,9 @@ from service.errors import InvalidRequest, TooLarge
 from service.inference.datatypes import DTYPES
 from service.inference.signature import Signature, Tensor
 
-# As Python objects, JSON takes up to twenty times its bytes: these bound it. What is larger comes as binary data.
-MOST_VALUES = 8_000_000
+# As Python objects, JSON takes up to twenty times its bytes, and nothing else happens in the process while it is read:
+# these bound both. What is larger comes as binary data.
+MOST_VALUES = 2_000_000
 MOST_OBJECTS = 100_000
 
 # numpy has no arrays of more axes.

@@ -16,6 +16,7 @@ from service.inference.datatypes import DTYPES, of_dtype
 Array = NDArray[Any]
 
 VALUES_AT_A_TIME = 65_536
+MOST_TEXTS = 2_000_000
 
 _ENCODED_IN_JSON: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true and false"),
@@ -88,7 +89,7 @@ def from_binary(data: memoryview, datatype: str, shape: Sequence[int]) -> Array:
     """An array of `shape` from its values in row-major order, little-endian, without gaps.
 
     An element of BYTES is its length, as four bytes, and then UTF-8. Raises InvalidRequest for any other number of
-    bytes, lengths that do not add up, bytes that are no text, and truth values other than 0 and 1.
+    bytes, lengths that do not add up, bytes that are no text, and truth values other than 0 and 1; TooLarge.
     """
     if datatype == "BYTES":
         return _texts(_unpacked(data, math.prod(shape))).reshape(shape)
@@ -104,6 +105,8 @@ def from_binary(data: memoryview, datatype: str, shape: Sequence[int]) -> Array:
 def _unpacked(data: memoryview, count: int) -> list[str]:
     if len(data) < 4 * count:
         raise InvalidRequest(f"{len(data)} bytes cannot hold {count} elements of BYTES")
+    if count > MOST_TEXTS:
+        raise TooLarge(f"{count} elements of BYTES are more than the limit of {MOST_TEXTS}")
     texts, offset = [], 0
     for number in range(count):
         start = offset + 4

@@ -276,9 +276,14 @@ def test_a_raw_request_whose_shape_nobody_can_tell_is_refused(tensors: list[Tens
 
 
 def test_json_of_too_many_values_or_objects_is_refused_unread() -> None:
-    for body in (b'{"inputs":[' + b"[]," * 8_000_000, b"{" * 100_001):
+    for body in (b'{"inputs":[' + b"[]," * 2_000_000, b"{" * 100_001):
         with pytest.raises(TooLarge, match="binary"):
             parse(body, None, ONE)
+
+
+def test_too_many_texts_are_refused_unread() -> None:
+    with pytest.raises(TooLarge, match="2000001"):
+        from_binary(memoryview(bytes(4 * 2_000_001)), "BYTES", [2_000_001])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
