@@ -86,7 +86,6 @@ def test_a_model_of_fixed_batch_is_served_one_by_one(loader: Loader, file: Path)
     ("change", "reason"),
     [
         ({"labels": ["red"]}, "labels"),
-        ({"labels": ["red", "red", "blue"]}, "distinct"),
         ({"format": "convscope/99"}, "format"),
         ({"surprise": 1}, "surprise"),
         ({"output": {"name": "logits"}}, "'logits', which the graph does not have"),

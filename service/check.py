@@ -1,0 +1,121 @@
+"""`python -m service check FILE`: what an ONNX file is, what convscope can do with it, and the card it lacks."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+from onnx.external_data_helper import uses_external_data
+
+from service.errors import ModelRejected
+from service.inference.card import ModelCard
+from service.inference.classes import classify
+from service.inference.drafting import Draft, draft
+from service.inference.graph import Graph
+from service.inference.inputs import read_picture
+from service.inference.loading import read_card
+from service.inference.model import Model, open_session, stack
+from service.inference.preprocessing import MOST_PIXELS, Trial, trials
+from service.inference.proof import prove
+from service.inference.providers import Providers
+from service.inference.repository import FILE
+
+MOST_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An ONNX file, opened and tried."""
+
+    file: Path
+    proto: onnx.ModelProto
+    graph: Graph
+    session: ort.InferenceSession
+    model: Model
+    doubt: str | None
+    draft: Draft
+
+    @classmethod
+    def of(cls, file: Path, labels: Sequence[str] | None = None, size: tuple[int, ...] | None = None) -> "Checked":
+        """Open and try `file`; a card that it has is taken, else one is drafted. Raises ModelRejected."""
+        try:
+            proto = onnx.load(file, load_external_data=False)
+            graph = Graph.of(proto)
+            session = open_session(str(file), Providers.of("auto"), threads=0)
+        except Exception as error:  # protobuf, onnx and onnxruntime each raise classes of their own
+            raise ModelRejected(f"{file} cannot be opened: {error}") from error
+        own = read_card(proto, file.parent / "card.json")
+        drafted = Draft(own) if own and not labels else draft(session, graph, labels, size)
+        model, doubt = prove(session, drafted.card)
+        return cls(file, proto, graph, session, model, doubt, drafted)
+
+    def lines(self) -> Iterator[str]:
+        """What there is to know, in one screen."""
+        totals = self.graph.totals
+        opsets = ", ".join(f"{entry.domain or 'opset'} {entry.version}" for entry in self.proto.opset_import)
+        yield f"{self.file.name}: {opsets}, IR {self.proto.ir_version}, by {self.proto.producer_name or 'nobody named'}"
+        for title, values in (("input", self.session.get_inputs()), ("output", self.session.get_outputs())):
+            yield from _some(f"  {title:9} {value.name}: {value.type} {value.shape}" for value in values)
+        macs = f"{totals.macs:,}" if totals.macs is not None else "unknown (free height or width)"
+        yield f"  layers    {totals.layers}, parameters {totals.parameters:,}, multiply-adds {macs}"
+        yield f"  batches   {'yes' if self.doubt is None else f'no, one input at a time: {_line(self.doubt)}'}"
+        yield "convscope can"
+        yield "  serve it through /v2, and every layer of it by name"
+        if self.draft.card:
+            verb = "take pictures" if self.draft.card.input.kind == "image" else f"take a {self.draft.card.input.kind}"
+            yield f"  {verb} through /v1: {_described(self.draft.card)}"
+        yield from (f"  guessed: {guess}" for guess in self.draft.guessed)
+        yield from (f"  not serve it through /v1: {_line(missing)}" for missing in self.draft.missing)
+
+    def classes(self, picture: Path, card: ModelCard) -> Iterator[str]:
+        """What the model sees in a picture, the most probable first. Raises UnreadablePicture."""
+        array = read_picture(picture.read_bytes(), card.input, max_pixels=MOST_PIXELS)
+        feed = {card.input.name: array}
+        [outputs] = self.model.run([feed] if self.model.batches else [stack([feed])])
+        for score in classify(outputs[card.output.name], card, 5):
+            yield f"  {score.probability:7.2%}  {score.label}"
+
+    def trials(self, folder: Path, card: ModelCard) -> list[Trial]:
+        """The preprocessings in use, by how well the model does with them on a folder of labelled pictures."""
+        return trials(Model(self.session, batches=False), card, folder)
+
+
+def install(file: Path, card: ModelCard | None, models: Path, name: str) -> Path:
+    """Copy `file`, with the data that it keeps beside it, into `models` as the next version of `name`; its folder."""
+    numbers = [int(path.name) for path in (models / name).glob("*") if path.name.isdecimal()]
+    folder = models / name / str(max(numbers, default=0) + 1)
+    folder.mkdir(parents=True)
+    for data in sorted(_external_data(file)):
+        (folder / data).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file.parent / data, folder / data)
+    shutil.copyfile(file, folder / FILE)
+    if card:
+        text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        (models / name / "card.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def _external_data(file: Path) -> set[str]:
+    tensors = onnx.load(file, load_external_data=False).graph.initializer
+    entries = (entry for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data)
+    return {entry.value for entry in entries if entry.key == "location"}
+
+
+def _described(card: ModelCard) -> str:
+    size = "x".join(map(str, card.input.size))
+    return f"{card.input.colour or card.input.channels} {size}, {len(card.labels)} labels, {card.task}"
+
+
+def _line(reason: str) -> str:
+    """The first line: onnxruntime's complaints have several."""
+    return reason.splitlines()[0]
+
+
+def _some(lines: Iterator[str]) -> Iterator[str]:
+    shown = list(lines)
+    yield from shown[:MOST_SHOWN]
+    if len(shown) > MOST_SHOWN:
+        yield f"            and {len(shown) - MOST_SHOWN} more"
