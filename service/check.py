@@ -84,11 +84,15 @@ class Checked:
 
 
 def install(file: Path, card: ModelCard | None, models: Path, name: str) -> Path:
-    """Copy `file`, with the data that it keeps beside it, into `models` as the next version of `name`; its folder."""
+    """Copy `file`, with the data that it keeps beside it, into `models` as the next version of `name`; its folder.
+
+    Raises ModelRejected where its data is not in its own folder.
+    """
+    beside = sorted(_external_data(file))
     numbers = [int(path.name) for path in (models / name).glob("*") if path.name.isdecimal()]
     folder = models / name / str(max(numbers, default=0) + 1)
     folder.mkdir(parents=True)
-    for data in sorted(_external_data(file)):
+    for data in beside:
         (folder / data).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file.parent / data, folder / data)
     shutil.copyfile(file, folder / FILE)
@@ -101,7 +105,12 @@ def install(file: Path, card: ModelCard | None, models: Path, name: str) -> Path
 def _external_data(file: Path) -> set[str]:
     tensors = onnx.load(file, load_external_data=False).graph.initializer
     entries = (entry for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data)
-    return {entry.value for entry in entries if entry.key == "location"}
+    found = {entry.value for entry in entries if entry.key == "location"}
+    folder = file.parent.resolve()
+    for location in found:
+        if not (folder / location).resolve().is_relative_to(folder):
+            raise ModelRejected(f"{file.name} keeps data at {location!r}, which is outside its folder")
+    return found
 
 
 def _described(card: ModelCard) -> str:

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from service.__main__ import REFUSED, main
+from service.check import install
+from service.errors import ModelRejected
 from service.inference.card import ModelCard
 from tests.service.foreign import foreign_onnx
 from tests.service.server import PATIENCE, free_port
@@ -92,6 +94,20 @@ def test_data_beside_the_file_is_installed_with_it(
     assert main(["check", str(tmp_path / "m.onnx"), "--install", "theirs"]) == 0
     assert "installed" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "models" / "theirs" / "1").iterdir()} == {"model.onnx", "m.data"}
+
+
+def test_data_outside_the_files_folder_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "secret").write_bytes(bytes(4000))
+    model = foreign_onnx()
+    tensor = onnx.TensorProto(name="large", data_type=onnx.TensorProto.FLOAT, dims=[1000])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    model.graph.initializer.append(tensor)
+    onnx.save(model, tmp_path / "inside" / "m.onnx")
+    with pytest.raises(ModelRejected, match="outside its folder"):
+        install(tmp_path / "inside" / "m.onnx", None, tmp_path / "models", "theirs")
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize(
