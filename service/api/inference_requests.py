@@ -16,6 +16,7 @@ from service.inference.signature import Signature, Tensor
 # As Python objects, JSON takes up to twenty times its bytes, and nothing else happens in the process while it is read:
 # these bound both. What is larger comes as binary data.
 MOST_VALUES = 2_000_000
+MOST_ARRAYS = 700_000
 MOST_OBJECTS = 100_000
 
 # numpy has no arrays of more axes.
@@ -77,8 +78,9 @@ def _header_length(header: str | None, body_length: int) -> int:
 
 
 def _document(text: bytes) -> dict[str, Any]:
-    if text.count(b",") >= MOST_VALUES or text.count(b"{") > MOST_OBJECTS:
-        raise TooLarge(f"JSON of more than {MOST_VALUES} values or {MOST_OBJECTS} objects; send tensors as binary data")
+    if text.count(b",") >= MOST_VALUES or text.count(b"[") > MOST_ARRAYS or text.count(b"{") > MOST_OBJECTS:
+        most = f"{MOST_VALUES} values, {MOST_ARRAYS} arrays or {MOST_OBJECTS} objects"
+        raise TooLarge(f"JSON of more than {most}; send tensors flat, or as binary data")
     try:
         document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except RecursionError as error:
