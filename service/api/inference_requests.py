@@ -1,6 +1,5 @@
 """An inference request of the Open Inference Protocol: its body, JSON or JSON and binary data, as arrays by name."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from service.api.strict_json import read_object
 from service.api.tensors import Array, from_binary, from_json, text_of
-from service.errors import InvalidRequest, TooLarge
+from service.errors import InvalidRequest
 from service.inference.datatypes import DTYPES
 from service.inference.signature import Signature, Tensor
-
-# As Python objects, JSON takes up to twenty times its bytes, and nothing else happens in the process while it is read:
-# these bound both. What is larger comes as binary data.
-MOST_VALUES = 2_000_000
-MOST_ARRAYS = 700_000
-MOST_OBJECTS = 100_000
 
 # numpy has no arrays of more axes.
 MOST_AXES = 64
@@ -55,7 +49,7 @@ def parse(body: bytes, header_length: str | None, signature: Signature) -> Infer
     length = _header_length(header_length, len(body))
     if length == 0 and header_length is not None:
         return InferenceRequest(_raw(memoryview(body), signature), binary=True)
-    document = _document(body[:length])
+    document = read_object(body[:length])
     parameters = _parameters(document, "the request")
     binary = _flag(parameters, "binary_data_output", default=False)
     return InferenceRequest(
@@ -75,32 +69,6 @@ def _header_length(header: str | None, body_length: int) -> int:
     if int(header) > body_length:
         raise InvalidRequest(f"Inference-Header-Content-Length is {header}, the body has {body_length} bytes")
     return int(header)
-
-
-def _document(text: bytes) -> dict[str, Any]:
-    if text.count(b",") >= MOST_VALUES or text.count(b"[") > MOST_ARRAYS or text.count(b"{") > MOST_OBJECTS:
-        most = f"{MOST_VALUES} values, {MOST_ARRAYS} arrays or {MOST_OBJECTS} objects"
-        raise TooLarge(f"JSON of more than {most}; send tensors flat, or as binary data")
-    try:
-        document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except RecursionError as error:
-        raise InvalidRequest("malformed JSON: nested too deeply") from error
-    except ValueError as error:  # also bytes that are no text, and numbers of thousands of digits
-        raise InvalidRequest(f"malformed JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidRequest('the JSON is not an object: {"inputs": [...]}')
-    return document
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise InvalidRequest("an object of the JSON has a key twice")
-    return found
-
-
-def _constant(name: str) -> None:
-    raise InvalidRequest(f"{name} is no JSON; send NaN and infinity as binary data")
 
 
 def _id(document: Mapping[str, Any]) -> str | None:
