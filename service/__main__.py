@@ -1,10 +1,16 @@
 """`python -m service [serve [FILE] | check FILE]`: run the service, or look at an ONNX file; see `--help` of each."""
 
+import signal
+import sys
+
+if __name__ == "__main__":
+    # Process 1 of a container ignores a signal that it has no handler for, and the imports below take a second.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
 import argparse
 import json
 import logging
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory

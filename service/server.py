@@ -8,6 +8,7 @@ what was accepted is finished; the socket closes; exit status 0.
 import asyncio
 import logging
 import os
+import socket
 import threading
 from types import FrameType
 
@@ -16,6 +17,7 @@ import uvicorn
 from service.lifecycle import Lifecycle
 
 UNCLEAN = 1
+LINGER = 0.2  # for what had been let in when the listening socket closed
 LAST_SECONDS = 2.0  # for the application to close after the drain has timed out
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,22 @@ class Server(uvicorn.Server):
             log.exception("requests are left unanswered: the drain took more than %g s", self._drain_timeout)
             self.force_exit = True
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in any more, answer whoever is in already, then close.
+
+        Closing a listening socket resets the connections that wait in its backlog, and uvicorn closes those that it has
+        accepted but not yet read from. So the backlog is shut and emptied first, and they get a moment.
+        """
+        for server in self.servers:
+            for listening in server.sockets:
+                with socket.socket(fileno=os.dup(listening.fileno())) as same:
+                    same.listen(0)
+        await asyncio.sleep(LINGER / 4)
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LINGER)
+        await super().shutdown(sockets)
 
     def _watch(self) -> None:
         """End the process even if its event loop or a model's run is stuck."""

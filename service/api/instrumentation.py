@@ -60,7 +60,10 @@ class _Exchange:
     async def run(self, app: ASGIApp, receive: Receive) -> None:
         with self._metrics.in_flight.track_inprogress(), self._lifecycle.request():
             try:
-                await app(self._scope, self._heard(receive), self._answer)
+                heard = self._heard(receive)
+                while self._body_to_come and not self._stages.admitted:
+                    await heard()  # it will be refused; were it closed unread, the client would lose the refusal
+                await app(self._scope, heard, self._answer)
             except Exception:
                 log.exception("request %s failed", self._id)
                 if self._status is not None:

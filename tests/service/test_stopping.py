@@ -63,6 +63,31 @@ async def test_what_was_accepted_is_answered_and_what_is_new_is_refused(
     assert "Traceback" not in server.log.read_text()
 
 
+async def test_clients_that_keep_their_connections_lose_no_answer(
+    models: Path, tmp_path: Path, picture: Picture
+) -> None:
+    answered = 0
+
+    async def keep_asking(url: str) -> None:
+        """Until nobody listens any more: whoever got a connection gets an answer on it."""
+        nonlocal answered
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+            try:
+                while True:
+                    answer = await client.post(PREDICT, content=picture(), headers=PNG)
+                    assert answer.status_code in (200, 503)
+                    answered += 1
+            except httpx.ConnectError:
+                return
+
+    with running(models, tmp_path / "log") as server:
+        asking = [asyncio.create_task(keep_asking(server.url)) for _ in range(12)]
+        await until(lambda: answered > 50)
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*asking)
+        assert await ended(server) == 0
+
+
 async def test_it_serves_on_through_the_pre_drain_but_is_not_ready(
     models: Path, tmp_path: Path, picture: Picture
 ) -> None:
