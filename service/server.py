@@ -17,7 +17,8 @@ import uvicorn
 from service.lifecycle import Lifecycle
 
 UNCLEAN = 1
-LINGER = 0.2  # for what had been let in when the listening socket closed
+LINGER = 1.0  # at most, for those who were let in but have not said yet what they want
+TICK = 0.05
 LAST_SECONDS = 2.0  # for the application to close after the drain has timed out
 
 log = logging.getLogger(__name__)
@@ -68,10 +69,13 @@ class Server(uvicorn.Server):
             for listening in server.sockets:
                 with socket.socket(fileno=os.dup(listening.fileno())) as same:
                     same.listen(0)
-        await asyncio.sleep(LINGER / 4)
+        await asyncio.sleep(TICK)
         for server in self.servers:
             server.close()
-        await asyncio.sleep(LINGER)
+        for _ in range(round(LINGER / TICK)):
+            await asyncio.sleep(TICK)
+            if all(getattr(connection, "cycle", True) for connection in self.server_state.connections):
+                break
         await super().shutdown(sockets)
 
     def _watch(self) -> None:
