@@ -41,6 +41,7 @@ FEATURE_MAPS: dict[str, Any] = {
                     "shape": [1, 28, 28],
                     "channels": [
                         {
+                            "channel": 0,
                             "mean": -0.33612765492016106,
                             "std": 0.763198452498379,
                             "min": -0.8101983070373535,

@@ -1,35 +1,31 @@
-"""Pictures in, feature maps out: as statistics, as a picture, or as exact arrays."""
+"""Pictures in, feature maps out: as statistics, as a picture, or as exact arrays; or as how far two models differ."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+import numpy as np
+from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
-from service.api.answers import JSON, NPZ, PNG, acceptable, check_layers_fit, json_list_answer, sized
+from service.api.answers import JSON, NPZ, PNG, acceptable, json_list_answer, sized
 from service.api.bodies import read_body
-from service.api.examples import FEATURE_MAPS, LAYER
+from service.api.examples import FEATURE_MAPS
 from service.api.inputs import REQUEST_BODY, rows_of
+from service.api.looking import Look, LookOf, too_large
 from service.api.presence import while_wanted
 from service.api.schemas import FeatureMapSummaries
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
-from service.errors import InvalidRequest, NotAcceptable, TooLarge
+from service.errors import InvalidRequest, NotAcceptable
+from service.inference.archive import npz
 from service.inference.feature_maps import LayerValues, statistics
 from service.inference.model import ServedModel
-from service.inference.rendering import contact_sheet, npz
+from service.inference.rendering import View, contact_sheet
 
 router = APIRouter(tags=["look inside"])
 
-LayerNames = Annotated[
-    list[str],
-    Query(
-        alias="layer",
-        min_length=1,
-        description="layers by name, as `GET .../layers` lists them",
-        examples=[[LAYER]],
-    ),
-]
+MOST_VALUES = 4096
+"""Numbers of one layer for one picture, up to which JSON gives them all."""
 
 
 @router.post(
@@ -39,19 +35,22 @@ LayerNames = Annotated[
     openapi_extra=REQUEST_BODY,
 )
 async def feature_maps(
-    request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, layers: LayerNames
+    request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, look: LookOf
 ) -> Response:
     """What the layers yield for each picture.
 
-    As `application/json`: shape, and statistics per channel. As `image/png`: a contact sheet of one layer for one
-    picture. As `application/x-npz`: the exact values, an array per layer under its name, first axis the pictures.
+    As `application/json`: shape, and statistics per channel; also the values, if at most 4096 are left by `channel` or
+    `pool`, or the layer has no space. As `image/png`: one layer for one picture, its channels under their numbers:
+    [N, C, H, W] as tiles, [N, C, D, H, W] as the tiles of its middle slice, [N, C, L] as curves, [N, F] as bars. As
+    `application/x-npz`: the exact values, an array per layer under its name, first axis the pictures.
+
+    `channel` and `pool` cut all three down; `scale` and `sort` are for the picture. Channels are the axis after the
+    batch, unless the graph itself keeps them last.
     """
     media_type = acceptable(request, [JSON, PNG, NPZ])
-    layers = list(dict.fromkeys(layers))
-    for layer in layers:
-        served.graph.layer(layer)  # an unknown one is refused before the body is read
+    look.check(served)  # what is unknown is refused before the body is read
     body = await read_body(request, services.settings.max_body_bytes)
-    work = _look_inside(request, body, served, services, stages, layers, media_type)
+    work = _look_inside(request, body, served, services, stages, look, media_type)
     return await while_wanted(request, work, services.settings.timeout_ms)
 
 
@@ -61,48 +60,62 @@ async def _look_inside(
     served: ServedModel,
     services: Services,
     stages: Stages,
-    layers: Sequence[str],
+    look: Look,
     media_type: str,
 ) -> Response:
     rows = await rows_of(request, body, served, services, stages)
     limit = services.settings.max_answer_bytes
-    if media_type == PNG and (len(rows), len(layers)) != (1, 1):
-        raise InvalidRequest(f"a picture shows one layer of one image, not {len(layers)} of {len(rows)}")
-    check_layers_fit(served.graph, layers, len(rows), limit)
+    if media_type == PNG and (len(rows), len(look.layers)) != (1, 1):
+        raise InvalidRequest(f"a picture shows one layer of one image, not {len(look.layers)} of {len(rows)}")
+    at_once = look.at_once(served, len(rows), limit)
 
     def finish(values: LayerValues) -> Response:
         stages.seconds.update(queue=values.queue_seconds, infer=values.infer_seconds)
         if (size := sum(array.nbytes for array in values.maps.values())) > limit:
-            raise TooLarge(f"the layers take {size} bytes, the limit is {limit}: ask for fewer layers or images")
+            raise too_large(size, limit)
         with stages.measure("encode"):
-            return _ENCODERS[media_type](served, values, len(rows), limit)
+            return _ENCODERS[media_type](served, look, values, len(rows), limit)
 
-    answer = await served.look_inside(rows, layers, finish)
+    answer = await served.look_inside(rows, look.layers, finish, look.selection, at_once)
     if stages.statistics:
         stages.statistics.looked_inside(len(rows), stages.seconds["infer"], together=served.model.batches)
     return answer
 
 
-def _as_json(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:
+def _as_json(served: ServedModel, look: Look, values: LayerValues, count: int, limit: int) -> Response:
     per_layer = {name: _per_image(served, name, array, count) for name, array in values.maps.items()}
     images = (
-        {"layers": [_summary(served, name, arrays[image]) for name, arrays in per_layer.items()]}
+        {"layers": [_summary(served, look, name, arrays[image]) for name, arrays in per_layer.items()]}
         for image in range(count)
     )
     return json_list_answer({"model": served.name, "version": served.version}, "images", images, limit)
 
 
-def _summary(served: ServedModel, name: str, array: NDArray[Any]) -> dict[str, Any]:
-    channels = [vars(channel) for channel in statistics(array)]
-    return {"name": name, "op": served.graph.layer(name).op, "shape": array.shape, "channels": channels}
+def _summary(served: ServedModel, look: Look, name: str, array: NDArray[Any]) -> dict[str, Any]:
+    found = statistics(array, _axis(served, look, name, array))
+    numbers = look.selection.named or range(len(found))
+    channels = [{"channel": number, **vars(channel)} for number, channel in zip(numbers, found, strict=False)]
+    summary = {"name": name, "op": served.graph.layer(name).op, "shape": array.shape, "channels": channels}
+    if array.size <= MOST_VALUES and (look.selection or array.ndim <= 1):
+        summary["values"] = array.tolist()
+    return summary
 
 
-def _as_png(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:
+def _axis(served: ServedModel, look: Look, name: str, array: NDArray[Any]) -> int:
+    """Of the channels in what is left of one picture."""
+    return 0 if look.selection.pool or array.ndim <= 1 else served.channel_axis(name) - 1
+
+
+def _as_png(served: ServedModel, look: Look, values: LayerValues, count: int, limit: int) -> Response:
     [(name, array)] = values.maps.items()
-    return sized(contact_sheet(_per_image(served, name, array, count)[0], name), PNG, limit)
+    image = _per_image(served, name, array, count)[0]
+    note = f"{look.selection.pool} over space" if look.selection.pool else ""
+    view = View(look.scale, look.sort, look.selection.named, note)
+    channels_first = np.moveaxis(image, _axis(served, look, name, image), 0) if image.ndim else image
+    return sized(contact_sheet(channels_first, name, view), PNG, limit)
 
 
-def _as_npz(served: ServedModel, values: LayerValues, count: int, limit: int) -> Response:  # noqa: ARG001
+def _as_npz(served: ServedModel, look: Look, values: LayerValues, count: int, limit: int) -> Response:  # noqa: ARG001
     return sized(npz(values.maps), NPZ, limit)
 
 
@@ -115,4 +128,8 @@ def _per_image(served: ServedModel, name: str, array: NDArray[Any], count: int) 
     return array
 
 
-_ENCODERS = {JSON: _as_json, PNG: _as_png, NPZ: _as_npz}
+_ENCODERS: dict[str, Callable[[ServedModel, Look, LayerValues, int, int], Response]] = {
+    JSON: _as_json,
+    PNG: _as_png,
+    NPZ: _as_npz,
+}

@@ -1,6 +1,6 @@
 """The types of what the doors answer: mypy checks the handlers against them, /docs shows them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
@@ -125,6 +125,7 @@ class LayerTable(TypedDict):
 class Channel(TypedDict):
     """One channel of one layer for one picture; `zeros` is the fraction of values that are exactly 0."""
 
+    channel: Annotated[int, Field(description="its number in the layer, from 0")]
     mean: float
     std: float
     min: float
@@ -137,8 +138,11 @@ class LayerSummary(TypedDict):
 
     name: str
     op: str
-    shape: Annotated[list[int], Field(description="without the batch")]
-    channels: list[Channel]
+    shape: Annotated[list[int], Field(description="of what was selected, without the batch")]
+    channels: Annotated[list[Channel], Field(description="statistics of what was selected")]
+    values: NotRequired[
+        Annotated[Any, Field(description="all of them, in that shape, where `channel` or `pool` leave at most 4096")]
+    ]
 
 
 class LayerSummaries(TypedDict):

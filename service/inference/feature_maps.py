@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -32,13 +32,19 @@ class LayerValues:
     infer_seconds: float
 
     @classmethod
-    def joined(cls, singles: Sequence[Self]) -> Self:
-        """What several inputs yielded, run one after the other: first axis the inputs, seconds added up.
+    def joined(cls, parts: Sequence[Self], counts: Sequence[int] = ()) -> Self:
+        """What several runs yielded, one after the other: first axis the inputs, seconds added up.
 
-        Raises NotAcceptable for a layer whose shape depends on the input.
+        `counts` are the inputs of each run, by default 1. Raises NotAcceptable for a layer whose shape depends on the
+        input.
         """
-        maps = {name: _joined(name, [single.maps[name] for single in singles]) for name in singles[0].maps}
-        return cls(maps, sum(one.queue_seconds for one in singles), sum(one.infer_seconds for one in singles))
+        counts = counts or [1] * len(parts)
+        maps = {name: _joined(name, [part.maps[name] for part in parts], counts) for name in parts[0].maps}
+        return cls(maps, sum(part.queue_seconds for part in parts), sum(part.infer_seconds for part in parts))
+
+    def cut(self, piece: Callable[[str, Array], Array]) -> Self:
+        """The same with just a `piece` of each layer, made of its name and its values."""
+        return replace(self, maps={name: piece(name, values) for name, values in self.maps.items()})
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,10 @@ class ChannelStatistics:
     min: float
     max: float
     zeros: float
+
+
+def _as_it_is(values: LayerValues) -> LayerValues:
+    return values
 
 
 class FeatureMaps:
@@ -64,7 +74,7 @@ class FeatureMaps:
     def __init__(
         self, model: onnx.ModelProto, open_session: OpenSession, capacity: int = 8, queue_size: int = 64
     ) -> None:
-        self._model = model
+        self.model = model
         self._layers = producers(model.graph)
         self._open_session = open_session
         self._capacity = capacity
@@ -85,12 +95,17 @@ class FeatureMaps:
         return await self.compute_and([feeds], layers, lambda values: values)
 
     async def compute_and(
-        self, feeds: Sequence[Mapping[str, Array]], layers: Sequence[str], finish: Callable[[LayerValues], Answer]
+        self,
+        feeds: Sequence[Mapping[str, Array]],
+        layers: Sequence[str],
+        finish: Callable[[LayerValues], Answer],
+        cut: Callable[[LayerValues], LayerValues] = _as_it_is,
     ) -> Answer:
         """What `finish` makes of the values of `layers` for all `feeds`, run one after the other and then joined.
 
         It is made in the lane and in the same turn, so that the values of only one request are in memory, and encoding
-        many of them keeps nobody from predicting. Raises what `compute` and `finish` raise.
+        many of them keeps nobody from predicting; `cut` is made of each run before the next, so that what it leaves out
+        is gone by then. Raises what `compute`, `cut` and `finish` raise.
         """
         self._admit(layers)
         arrived = time.perf_counter()
@@ -99,10 +114,10 @@ class FeatureMaps:
         gone = threading.Event()
 
         def turn() -> Answer:
-            values = [self._run(feed, layers, arrived) for feed in feeds if not gone.is_set()]
+            values = [cut(self._run(feed, layers, arrived)) for feed in feeds if not gone.is_set()]
             if gone.is_set():
                 raise ClientGone("nobody waits for the feature maps any more")
-            return finish(values[0] if len(values) == 1 else LayerValues.joined(values))
+            return finish(values[0] if len(values) == 1 else LayerValues.joined(values, [*map(_inputs, feeds)]))
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, turn)
         running.add_done_callback(self._end_turn)
@@ -164,7 +179,7 @@ class FeatureMaps:
 
     def _session(self, layers: frozenset[str]) -> onnxruntime.InferenceSession:
         if layers not in self._sessions:
-            part = subgraph(self._model, sorted(layers))
+            part = subgraph(self.model, sorted(layers))
             self._sessions[layers] = self._open_session(part.SerializeToString())
         self._sessions.move_to_end(layers)
         while len(self._sessions) > self._capacity:
@@ -178,11 +193,15 @@ def _check_types(session: onnxruntime.InferenceSession) -> None:
             raise NotAcceptable(f"layer {output.name!r} is a {output.type}, which no answer can hold")
 
 
-def _joined(name: str, values: list[Array]) -> Array:
-    if len({value.shape for value in values}) > 1:
+def _joined(name: str, values: list[Array], counts: Sequence[int]) -> Array:
+    batched = all(value.shape[:1] == (count,) for value, count in zip(values, counts, strict=True))
+    if len({value.shape[batched:] for value in values}) > 1:
         raise NotAcceptable(f"layer {name!r} has another shape for each input; ask for one input at a time")
-    batched = values[0].shape[:1] == (1,)
     return np.concatenate(values) if batched else np.stack(values)
+
+
+def _inputs(feed: Mapping[str, Array]) -> int:
+    return len(next(iter(feed.values())))
 
 
 def statistics(array: Array, channel_axis: int = 0) -> list[ChannelStatistics]:

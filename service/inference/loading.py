@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from service.errors import ModelRejected
 from service.inference.batcher import MicroBatcher
 from service.inference.card import METADATA_KEY, ModelCard
+from service.inference.channels import channel_axes
 from service.inference.feature_maps import FeatureMaps
 from service.inference.graph import Graph
 from service.inference.model import Model, Row, ServedModel
@@ -43,7 +44,8 @@ class Loader:
         if doubt:
             log.warning("model %s version %s is served one input at a time: %s", name, version, doubt)
         batcher = self.batcher(name, version, model)
-        return ServedModel(name, version, sha256, card, graph, model, batcher, self.feature_maps(proto))
+        axes = channel_axes(proto.graph, {layer: row.shape for layer, row in graph.rows.items()})
+        return ServedModel(name, version, sha256, card, graph, model, batcher, self.feature_maps(proto), axes)
 
 
 def read_card(proto: onnx.ModelProto, beside: Path) -> ModelCard | None:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from service.errors import MissingCard, RunFailed
 from service.inference.batcher import Batched, MicroBatcher
 from service.inference.card import ModelCard
+from service.inference.channels import CHANNELS
 from service.inference.feature_maps import Answer, FeatureMaps, LayerValues
 from service.inference.graph import Graph
 from service.inference.providers import Providers
+from service.inference.selection import EVERYTHING, Selection
 from service.inference.signature import Signature
 
 Row = Mapping[str, NDArray[np.generic]]
@@ -113,6 +115,8 @@ class ServedModel:
     model: Model
     batcher: MicroBatcher[Row, Row]
     feature_maps: FeatureMaps
+    channel_axes: Mapping[str, int]
+    """Of the layers that have their channels elsewhere than ONNX has them."""
 
     def start(self) -> None:
         """Begin to answer. Call it on the event loop."""
@@ -135,25 +139,27 @@ class ServedModel:
             raise MissingCard(f"model {self.name!r} takes inputs of kind {self.card.input.kind!r}, not pictures")
         return self.card
 
-    async def predict(self, rows: Sequence[Row]) -> Batched[Row]:
-        """The outputs for each row, without the batch dimension. Raises what `MicroBatcher.submit` raises."""
-        if self.model.batches:
-            return await self.batcher.submit(rows)
-        batched = await self.batcher.submit([stack([row]) for row in rows])
-        return replace(batched, results=[_first(outputs) for outputs in batched.results])
-
-    async def infer(self, feed: Row) -> LayerValues:
-        """The outputs for a whole feed, which must fit the graph. Raises what `MicroBatcher.submit` raises."""
-        batched = await self.batcher.submit(unstack(feed) if self.model.batches else [feed])
-        outputs = stack(batched.results) if self.model.batches else dict(batched.results[0])
-        return LayerValues(outputs, batched.queue_seconds, batched.infer_seconds)
+    def channel_axis(self, layer: str) -> int:
+        """Which axis of what `layer` yields is its channels, the batch counted."""
+        return self.channel_axes.get(layer, CHANNELS)
 
     async def look_inside(
-        self, rows: Sequence[Row], layers: Sequence[str], finish: Callable[[LayerValues], Answer]
+        self,
+        rows: Sequence[Row],
+        layers: Sequence[str],
+        finish: Callable[[LayerValues], Answer],
+        selection: Selection = EVERYTHING,
+        at_once: int | None = None,
     ) -> Answer:
-        """What `finish` makes, in the lane, of the feature maps of `layers`, first axis the rows.
+        """What `finish` makes, in the lane, of the `selection` of the feature maps of `layers`, first axis the rows.
 
-        Rows are run one by one where the model cannot run several at once.
+        At most `at_once` rows are run together, one by one where the model cannot run several; what is not selected is
+        dropped after each run. Raises what `FeatureMaps.compute`, `Selection.cut` and `finish` raise.
         """
-        feeds = [stack(rows)] if self.model.batches else [stack([row]) for row in rows]
-        return await self.feature_maps.compute_and(feeds, layers, finish)
+        step = (at_once or len(rows)) if self.model.batches else 1
+        feeds = [stack(rows[start : start + step]) for start in range(0, len(rows), step)]
+
+        def cut(values: LayerValues) -> LayerValues:
+            return values.cut(lambda name, array: selection.cut(name, array, self.channel_axis(name)))
+
+        return await self.feature_maps.compute_and(feeds, layers, finish, cut)

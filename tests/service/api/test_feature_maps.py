@@ -1,6 +1,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -30,16 +31,27 @@ def encoded(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
     return buffer.getvalue()
 
 
-async def ask(client: Client, pictures: list[bytes], accept: str, *layers: str, path: str = MAPS) -> httpx.Response:
+async def ask(
+    client: Client, pictures: list[bytes], accept: str, *layers: str, path: str = MAPS, **query: Any
+) -> httpx.Response:
     files = [("images", ("a.png", body, "image/png")) for body in pictures]
-    answer = await client.post(path, files=files, params={"layer": list(layers)}, headers={"Accept": accept})
+    answer = await client.post(path, files=files, params={"layer": list(layers), **query}, headers={"Accept": accept})
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == accept
     return answer
 
 
-async def arrays(client: Client, pictures: list[bytes], *layers: str) -> dict[str, np.ndarray]:
-    answer = await ask(client, pictures, "application/x-npz", *layers)
+async def refused(
+    client: Client, pictures: list[bytes], query: str, accept: str = "application/json"
+) -> tuple[int, str]:
+    """Status and detail."""
+    files = [("images", ("a.png", body, "image/png")) for body in pictures]
+    answer = await client.post(f"{MAPS}?{query}", files=files, headers={"Accept": accept})
+    return answer.status_code, answer.json()["detail"]
+
+
+async def arrays(client: Client, pictures: list[bytes], *layers: str, **query: Any) -> dict[str, np.ndarray]:
+    answer = await ask(client, pictures, "application/x-npz", *layers, **query)
     return dict(np.load(io.BytesIO(answer.content), allow_pickle=False))
 
 
@@ -137,3 +149,105 @@ async def test_a_layer_that_numpy_cannot_hold_is_refused(serve: Serve, models: P
         files = [("images", ("a.png", pictures[0], "image/png"))]
         answer = await client.post("/v1/models/short/feature-maps?layer=short", files=files)
     assert (answer.status_code, "bfloat16" in answer.json()["detail"]) == (406, True)
+
+
+async def test_channels_and_pooling_cut_the_arrays_down(client: Client, pictures: list[bytes]) -> None:
+    whole = await arrays(client, pictures, "stem.relu", "head")
+    cut = await arrays(client, pictures, "stem.relu", "head", channel=["2", "0-1"])
+    np.testing.assert_array_equal(cut["stem.relu"], whole["stem.relu"][:, [2, 0, 1]])
+    np.testing.assert_array_equal(cut["head"], whole["head"][:, [2, 0, 1]])
+    pooled = await arrays(client, pictures, "stem.relu", "head", channel="1", pool="max")
+    np.testing.assert_array_equal(pooled["stem.relu"], whole["stem.relu"].max(axis=(2, 3))[:, [1]])
+    np.testing.assert_array_equal(pooled["head"], whole["head"][:, [1]])
+
+
+async def test_json_gives_the_values_themselves_where_they_are_few(client: Client, pictures: list[bytes]) -> None:
+    whole = await arrays(client, pictures, "stem.relu", "head")
+    images = (await ask(client, pictures, "application/json", "stem.relu", "head", pool="mean")).json()["images"]
+    for number, image in enumerate(images):
+        relu, head = image["layers"]
+        assert (relu["shape"], head["shape"]) == ([3], [3])
+        assert relu["values"] == pytest.approx(whole["stem.relu"][number].mean(axis=(1, 2)), abs=1e-6)
+        assert head["values"] == whole["head"][number].tolist()
+    [image] = (await ask(client, pictures[:1], "application/json", "stem.relu", channel="2")).json()["images"]
+    assert image["layers"][0]["values"] == whole["stem.relu"][:1, 2].tolist()
+    assert [channel["channel"] for channel in image["layers"][0]["channels"]] == [2]
+    [image] = (await ask(client, pictures[:1], "application/json", "stem.relu", "head")).json()["images"]
+    assert ["values" in layer for layer in image["layers"]] == [False, True]
+
+
+async def test_many_values_are_not_for_json(serve: Serve, models: Path, pictures: list[bytes]) -> None:
+    grown = onnx.helper.make_node("Resize", ["stem.relu", "", "scales"], ["grown"], mode="nearest")
+    scales = onnx.helper.make_node("Constant", [], ["scales"], value_floats=[1.0, 1.0, 8.0, 8.0])
+    write_tiny(models / "grown" / "1" / "model.onnx", scales, grown)
+    path = "/v1/models/grown/feature-maps"
+    async with serve() as client:
+        for channels, few in ((["0"], True), (["0", "1"], False)):
+            answer = await ask(client, pictures[:1], "application/json", "grown", path=path, channel=channels)
+            [layer] = answer.json()["images"][0]["layers"]
+            assert ("values" in layer, len(layer["channels"])) == (few, len(channels))
+
+
+async def test_pictures_bear_the_true_numbers_and_scales(client: Client, pictures: list[bytes]) -> None:
+    seen = set()
+    for query in ({}, {"channel": "0"}, {"channel": "2"}, {"scale": "channel"}, {"sort": "activity"}, {"pool": "max"}):
+        first = await ask(client, pictures[:1], "image/png", "stem.relu", **query)
+        second = await ask(client, pictures[:1], "image/png", "stem.relu", **query)
+        assert first.content == second.content
+        seen.add(first.content)
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("layer=stem.relu&channel=3", 404, "unknown channel of layer 'stem.relu', which has 3"),
+        ("layer=stem.relu&channel=0-3", 404, "the nearest are"),
+        ("layer=stem.relu&layer=head&channel=7", 404, "unknown channel"),
+        ("layer=stem.relu&channel=two", 400, "neither a number"),
+        ("layer=stem.relu&channel=2-1", 400, "neither a number"),
+        ("layer=stem.relu&channel=", 400, "neither a number"),
+        ("layer=stem.relu&pool=sum", 400, "pool"),
+        ("layer=stem.relu&scale=log", 400, "scale"),
+        ("layer=stem.relu&sort=name", 400, "sort"),
+        ("channel=1", 400, "at least one layer"),
+    ],
+)
+async def test_what_is_not_there_or_makes_no_sense_is_refused(
+    client: Client, pictures: list[bytes], query: str, status: int, said: str
+) -> None:
+    found, detail = await refused(client, pictures, query)
+    assert (found, said in detail) == (status, True), detail
+
+
+async def test_over_the_limit_the_answer_says_how_to_cut_it_down(serve: Serve, pictures: list[bytes]) -> None:
+    one = 3 * 8 * 8 * 4
+    async with serve(max_answer_bytes=2 * one) as client:
+        status, detail = await refused(client, pictures, "layer=stem.relu", "application/x-npz")
+        assert status == 413
+        assert all(word in detail for word in ("channel=", "pool=", "fewer pictures"))
+        cut = await arrays(client, pictures, "stem.relu", pool="max")
+        assert cut["stem.relu"].shape == (3, 3)
+
+
+async def test_a_large_request_is_run_in_parts_and_joined(serve: Serve, pictures: list[bytes], client: Client) -> None:
+    whole = await arrays(client, pictures, "stem.relu", "head")
+    async with serve(max_answer_bytes=3 * 8 * 8 * 4 * 2 + 24) as small:  # two pictures at a time, then one
+        cut = await arrays(small, pictures, "stem.relu", channel="1")
+        np.testing.assert_allclose(cut["stem.relu"], whole["stem.relu"][:, [1]], atol=1e-6)
+        status, _ = await refused(small, pictures, "layer=stem.relu&layer=input.scaled&layer=input&pool=max")
+        assert status == 413  # more than the limit even for one picture
+
+
+async def test_channels_last_are_found(client: Client, pictures: list[bytes]) -> None:
+    whole = await arrays(client, pictures, "input.scaled")
+    assert whole["input.scaled"].shape == (3, 8, 8, 3)
+    cut = await arrays(client, pictures, "input.scaled", channel="2")
+    np.testing.assert_array_equal(cut["input.scaled"], whole["input.scaled"][..., [2]])
+    body = (await ask(client, pictures, "application/json", "input.scaled")).json()
+    for number, image in enumerate(body["images"]):
+        means = [channel["mean"] for channel in image["layers"][0]["channels"]]
+        assert means == pytest.approx(whole["input.scaled"][number].mean(axis=(0, 1)), abs=1e-6)
+    transposed = await ask(client, pictures[:1], "image/png", "input", channel="2")
+    straight = await ask(client, pictures[:1], "image/png", "input.scaled", channel="2")
+    assert Image.open(io.BytesIO(transposed.content)).size[1] == Image.open(io.BytesIO(straight.content)).size[1]

@@ -1,6 +1,5 @@
 import io
 import math
-import zipfile
 
 import numpy as np
 import pytest
@@ -10,7 +9,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from service.errors import NotAcceptable
-from service.inference.rendering import NOT_FINITE, PAPER, Scale, contact_sheet, npz
+from service.inference.curves import LINE
+from service.inference.lettering import PAPER
+from service.inference.rendering import View, contact_sheet
+from service.inference.scale import NOT_FINITE, Scale
 from service.inference.viridis import VIRIDIS
 from tests.service.inference.small import Array, weight
 
@@ -139,20 +141,21 @@ def test_every_type_of_real_number_has_a_picture(dtype: type) -> None:
 @given(
     arrays(
         np.float64,
-        array_shapes(min_dims=1, max_dims=1, max_side=40) | array_shapes(min_dims=3, max_dims=3, max_side=6),
+        array_shapes(min_dims=1, max_dims=1, max_side=40) | array_shapes(min_dims=2, max_dims=4, max_side=6),
     ),
     st.text(max_size=30),
+    st.builds(View, st.sampled_from(["layer", "channel"]), st.sampled_from(["activity", None])),
 )
-def test_any_numbers_have_a_picture_under_any_name(values: Array, name: str) -> None:
-    assert decoded(contact_sheet(values, name)).ndim == 3
+def test_any_numbers_have_a_picture_under_any_name(values: Array, name: str, view: View) -> None:
+    assert decoded(contact_sheet(values, name, view)).ndim == 3
 
 
 @pytest.mark.parametrize(
     "values",
     [
         np.zeros(()),
-        np.zeros((2, 3)),
-        np.zeros((1, 2, 3, 4)),
+        np.zeros((1, 2, 3, 4, 5)),
+        np.zeros((0, 3)),
         np.zeros((0, 3, 3)),
         np.zeros((3, 0, 3)),
         np.zeros(0),
@@ -201,57 +204,86 @@ def test_scale_copes_with_the_ends_of_the_range(extreme: float) -> None:
     np.testing.assert_allclose(Scale.of(values).fractions(values), [0, 0.5, 1])
 
 
-def loaded(file: bytes) -> dict[str, Array]:
-    with np.load(io.BytesIO(file), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
-VALUES = arrays(
-    st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.bool_]),
-    array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
-)
-
-
-@given(st.dictionaries(NAMES.filter(lambda name: not name.endswith(".npy")), VALUES, max_size=4))
-def test_npz_gives_back_exactly_what_it_was_given(given: dict[str, Array]) -> None:
-    found = loaded(npz(given))
-    assert list(found) == list(given)
-    for name, values in given.items():
-        assert found[name].dtype == values.dtype
-        assert found[name].shape == values.shape
-        np.testing.assert_array_equal(found[name], values)
-
-
-@pytest.mark.parametrize("name", ["file", "args", "kwds", "allow_pickle", "/model/conv.1:0", "../up", "a\\b", "层", ""])
-def test_npz_takes_any_name(name: str) -> None:
-    assert list(loaded(npz({name: weight(2)}))) == [name]
-
-
-def test_npz_of_the_same_arrays_is_the_same_bytes_whenever_it_is_made() -> None:
-    file = npz({"a": weight(3), "b": weight(2, 2)})
-    assert file == npz({"a": weight(3), "b": weight(2, 2)})
-    with zipfile.ZipFile(io.BytesIO(file)) as archive:
-        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-
-
-def test_npz_writes_arrays_that_are_not_contiguous() -> None:
-    values = weight(4, 6)[:, ::2].T
-    np.testing.assert_array_equal(loaded(npz({"a": values}))["a"], values)
-
-
-def test_npz_refuses_what_is_no_number() -> None:
-    with pytest.raises(NotAcceptable, match="'words'"):
-        npz({"words": np.array(["a", 1], object)})
-
-
 @pytest.mark.parametrize("shape", [(30_001,), (30_001, 1, 1), (1, 10_000, 10_000)])
 def test_more_than_anybody_could_look_at_is_no_picture(shape: tuple[int, ...]) -> None:
     with pytest.raises(NotAcceptable, match="too large"):
         contact_sheet(np.broadcast_to(np.float32(1), shape), "wide")
 
 
-@pytest.mark.parametrize("name", ["a\0b", "a" * 65_001])
-def test_a_name_that_no_zip_file_can_hold_is_refused(name: str) -> None:
-    with pytest.raises(NotAcceptable, match="no npz file"):
-        npz({name: np.zeros(1)})
+def test_each_channel_may_have_a_scale_of_its_own() -> None:
+    maps = np.zeros((2, 4, 4))
+    maps[0, 0, 0], maps[1, 3, 3] = 1.0, 1000.0
+    together, alone = (contact_sheet(maps, "relu", View(scale)) for scale in ("layer", "channel"))
+    block = blocks(below_header(together), HIGHEST)
+    assert block > 0
+    assert blocks(below_header(alone), HIGHEST) == 2 * block
+
+
+def assert_same_body(one: bytes, other: bytes) -> None:
+    """Equal below the header, whose length decides how wide the paper is."""
+    first, second = below_header(one), below_header(other)
+    width = min(first.shape[1], second.shape[1])
+    np.testing.assert_array_equal(first[:, :width], second[:, :width])
+    assert all((sheet[:, width:] == PAPER).all() for sheet in (first, second))
+
+
+def test_most_active_channel_comes_first_and_keeps_its_number() -> None:
+    maps = np.zeros((3, 4, 4))
+    maps[2], maps[0, 0] = -1.0, 0.5
+    expected = contact_sheet(maps[[2, 0, 1]], "relu", View(numbers=[2, 0, 1]))
+    assert_same_body(contact_sheet(maps, "relu", View(sort="activity")), expected)
+
+
+def test_what_is_not_finite_counts_as_most_active() -> None:
+    values = np.array([5.0, 1.0, np.nan])
+    expected = contact_sheet(values[[2, 0, 1]], "head", View(numbers=[2, 0, 1]))
+    assert_same_body(contact_sheet(values, "head", View(sort="activity")), expected)
+
+
+def test_channels_bear_their_true_numbers() -> None:
+    maps = weight(2, 8, 8)
+    assert contact_sheet(maps, "relu", View(numbers=[8, 9])) != contact_sheet(maps, "relu")
+
+
+def test_a_volume_is_drawn_as_its_middle_slice() -> None:
+    volume = weight(3, 5, 8, 8)
+    whole, middle = contact_sheet(volume, "conv"), contact_sheet(volume[:, 2], "conv")
+    changed = volume.copy()
+    changed[:, [0, 1, 3, 4]] = 0
+    assert contact_sheet(changed, "conv") == whole
+    assert_same_body(whole, middle)
+    assert decoded(whole).shape != decoded(middle).shape  # as the header says which slice it is
+
+
+def drawn(sheet: Array) -> Array:
+    """Which pixels a curve goes through."""
+    through: Array = (sheet == LINE).all(axis=-1)
+    return through
+
+
+@pytest.mark.parametrize("length", [1, 5, 1000, 5000])
+def test_a_signal_rises_from_the_bottom_to_the_top(length: int) -> None:
+    sheet = drawn(below_header(contact_sheet(np.linspace(0, 1, length)[np.newaxis], "conv")))
+    heights, places = np.nonzero(sheet)
+    if length > 1:
+        assert np.corrcoef(heights, places)[0, 1] < -0.99
+        assert heights.max() - heights.min() == 159
+        assert places.max() - places.min() > 1090
+    else:
+        assert sheet.any()
+
+
+def test_no_peak_of_a_long_signal_gets_lost() -> None:
+    signal = np.zeros((1, 100_000))
+    signal[0, 77_777] = 1.0
+    heights, places = np.nonzero(drawn(below_header(contact_sheet(signal, "conv"))))
+    assert heights.max() - heights.min() == 159
+    assert places[heights == heights.min()] == pytest.approx(20 + 0.77777 * 1094, abs=2)
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_what_is_not_finite_stands_out_in_a_curve(lost: float) -> None:
+    signal = np.ones((2, 50))
+    signal[1, 7] = lost
+    sheet = below_header(contact_sheet(signal, "conv"))
+    assert blocks(sheet, NOT_FINITE) == 160

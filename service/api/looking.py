@@ -1,0 +1,103 @@
+"""What a request wants to see of which layers, and whether that is there and small enough."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query
+
+from service.api.answers import BYTES_PER_VALUE
+from service.api.examples import LAYER
+from service.errors import InvalidRequest, TooLarge
+from service.inference.model import ServedModel
+from service.inference.selection import Pool, Selection
+
+LayerNames = Annotated[
+    list[str],
+    Query(
+        alias="layer",
+        description="layers by name, as `GET .../layers` lists them",
+        examples=[[LAYER]],
+    ),
+]
+Channels = Annotated[
+    list[str],
+    Query(
+        alias="channel",
+        description="just these channels of every layer, in this order: numbers from 0, as `3`, and ranges, as `8-15`",
+    ),
+]
+PoolBy = Annotated[
+    Pool | None, Query(description="each channel as one number: its mean, or its maximum, over space; `mean` or `max`")
+]
+ScaleBy = Annotated[
+    Literal["layer", "channel"], Query(description="of the picture: one scale for all channels, or one for each")
+]
+SortBy = Annotated[
+    Literal["activity"] | None,
+    Query(description="of the picture: the most active channels first, by their mean magnitude; else by their number"),
+]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The layers, each once, and what of them: as numbers and as a picture."""
+
+    layers: tuple[str, ...]
+    selection: Selection
+    scale: Literal["layer", "channel"]
+    sort: Literal["activity"] | None
+
+    def check(self, served: ServedModel) -> None:
+        """Refuse, before anything is read or computed, what is known not to be there.
+
+        Raises UnknownName for a layer or a channel, InvalidRequest for no layer at all.
+        """
+        if not self.layers:
+            raise InvalidRequest("name at least one layer, as ?layer=NAME; `GET .../layers` lists them")
+        for layer in self.layers:
+            self._numbers(served, layer, cut=True)
+
+    def at_once(self, served: ServedModel, count: int, max_bytes: int) -> int:
+        """How many of `count` pictures may be run together so that what they yield stays under the limit.
+
+        As far as shapes are known before the run. Raises TooLarge where what is left of all pictures goes over it, or
+        what a single one yields.
+        """
+        left = sum(self._numbers(served, layer, cut=True) for layer in self.layers) * BYTES_PER_VALUE
+        whole = sum(self._numbers(served, layer, cut=False) for layer in self.layers) * BYTES_PER_VALUE
+        if left * count > max_bytes:
+            raise too_large(left * count, max_bytes)
+        if whole > max_bytes:
+            raise TooLarge(f"these layers yield {whole} bytes for one picture, the limit is {max_bytes}: name fewer")
+        return max(1, max_bytes // max(whole, 1))
+
+    def _numbers(self, served: ServedModel, layer: str, *, cut: bool) -> int:
+        """Of one picture; what is not known before the run counts as 1."""
+        shape = served.graph.layer(layer).shape
+        if shape is None:
+            return 1
+        axis, selection = served.channel_axis(layer), self.selection if cut else Selection()
+        lengths = [1, *(length if isinstance(length, int) else 1 for length in shape[1:])] if shape else []
+        unknown = len(shape) > axis and not isinstance(shape[axis], int)
+        return (Selection(pool=selection.pool) if unknown else selection).size(layer, lengths, axis)
+
+
+def too_large(size: int, limit: int) -> TooLarge:
+    """The refusal that says how to cut the answer down."""
+    return TooLarge(
+        f"the answer would hold {size} bytes of values, the limit is {limit}: cut it down by channel=, by pool=mean or "
+        "pool=max, by fewer layers, or by fewer pictures at a time"
+    )
+
+
+async def _look(
+    layers: LayerNames = [],  # noqa: B006 - FastAPI copies it
+    channels: Channels = [],  # noqa: B006
+    pool: PoolBy = None,
+    scale: ScaleBy = "layer",
+    sort: SortBy = None,
+) -> Look:
+    return Look(tuple(dict.fromkeys(layers)), Selection.of(channels, pool), scale, sort)
+
+
+LookOf = Annotated[Look, Depends(_look)]
