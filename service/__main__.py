@@ -129,6 +129,8 @@ def run_serve(options: argparse.Namespace) -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit status, 0 unless it could not start."""
+    # The event loop must not wait its usual 5 ms for a thread that encodes feature maps to let go of the interpreter.
+    sys.setswitchinterval(0.0005)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed body
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
+from pydantic_core import to_json
 
 from service.errors import InvalidRequest, NotAcceptable, TooLarge
 from service.inference.graph import Graph
@@ -38,10 +39,13 @@ def json_list_answer(head: Mapping[str, Any], key: str, items: Iterable[Mapping[
 
 
 def _json(payload: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError as error:
-        raise InvalidRequest("the answer holds NaN or infinity, which JSON cannot say; binary forms can") from error
+    encoded = to_json(payload, inf_nan_mode="constants")  # several times faster than json.dumps
+    if b"NaN" in encoded or b"Infinity" in encoded:  # in a number, or in somebody's label
+        try:
+            return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
+        except ValueError as error:
+            raise InvalidRequest("the answer holds NaN or infinity, which JSON cannot say; binary forms can") from error
+    return encoded
 
 
 def sized(body: bytes, media_type: str, max_bytes: int) -> Response:

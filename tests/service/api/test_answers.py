@@ -58,6 +58,10 @@ def test_json_never_holds_what_json_cannot_say(value: float) -> None:
         json_answer({"value": value}, 1000)
 
 
+def test_a_label_that_is_called_nan_is_none() -> None:
+    assert json.loads(bytes(json_answer({"label": "NaN", "other": "Infinity"}, 1000).body))["label"] == "NaN"
+
+
 def test_an_answer_over_its_limit_is_refused() -> None:
     assert json_answer({"value": 1}, 11).body == b'{"value":1}'
     with pytest.raises(TooLarge):
