@@ -86,16 +86,37 @@ class Predictions(TypedDict):
     predictions: list[Prediction]
 
 
+class ReceptiveField(TypedDict):
+    """Place i of a layer sees the input's pixels from start + i * step on, size of them; a list: one per axis."""
+
+    size: int | list[int]
+    step: int | list[int]
+    start: Annotated[int | list[int], Field(description="below 0 where padding comes first")]
+
+
+class DenseEquivalent(TypedDict):
+    """Weights of the same map from tensor to tensor, without biases; null where extents are known only at run time."""
+
+    dense: Annotated[int | None, Field(description="one for each pair of a number in and a number out")]
+    shared: Annotated[int | None, Field(description="one for each pair of channels and each offset between places")]
+    local: Annotated[int, Field(description="what the convolution has")]
+
+
 class LayerRow(TypedDict):
     """A tensor that a node of the graph yields; null where a field has no meaning."""
 
     name: str
     op: Annotated[str, Field(description="the ONNX operator")]
+    kind: Annotated[
+        Literal["conv", "norm", "activation", "pool", "dense", "plumbing"] | None,
+        Field(description="plumbing depends on no input's values; shown for kind=all alone"),
+    ]
     inputs: Annotated[list[str], Field(description="the layers, or inputs of the graph, that feed it")]
     folded: Annotated[list[str], Field(description="the modules that the exporter folded into it")]
     shape: Annotated[
         list[int | Literal["N"] | None] | None, Field(description='"N": the batch; null: known only at run time')
     ]
+    channel_axis: Annotated[int | None, Field(description="where it can be followed from the convolutions")]
     kernel: list[int] | None
     stride: list[int] | None
     padding: Annotated[list[int] | None, Field(description="all begins, then all ends")]
@@ -103,6 +124,8 @@ class LayerRow(TypedDict):
     groups: int | None
     parameters: int
     macs: Annotated[int | None, Field(description="multiply-adds for one input")]
+    receptive_field: Annotated[ReceptiveField | None, Field(description="null: it sees the whole input")]
+    dense_equivalent: Annotated[DenseEquivalent | None, Field(description="of a convolution")]
 
 
 class LayerTotals(TypedDict):
@@ -110,7 +133,8 @@ class LayerTotals(TypedDict):
 
     parameters: int
     macs: int | None
-    layers: int
+    layers: Annotated[int, Field(description="plumbing left out")]
+    dense_equivalent: Annotated[DenseEquivalent | None, Field(description="of all convolutions together")]
 
 
 class LayerTable(TypedDict):

@@ -3,14 +3,18 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import onnx
 
 from service.errors import UnknownName
+from service.inference.dense_equivalent import DenseEquivalent
+from service.inference.kinds import ALL, PLUMBING, kind_of
+from service.inference.receptive_field import ReceptiveField
 from service.inference.shapes import Shape, infer_shapes
 from service.inference.subgraph import bodies, initialiser_names, producers, reads
+from service.inference.tracing import Tracer
 from service.inference.window import CONVOLUTIONS, attributes, window
 
 FOLDED_KEY = "convscope.folded"
@@ -18,6 +22,7 @@ FOLDED_KEY = "convscope.folded"
 # Numbers that steer an operation are no weights: whole numbers for shapes, axes and indices, and what these take.
 STEERING_TYPES = frozenset({onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING})
 STEERED = frozenset({"Clip", "Pad", "Resize", "Upsample"})
+QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})  # a scale and a zero point are no weights either
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,16 @@ class Layer:
 
     name: str
     op: str
+    kind: str | None
+    """One of `kinds.OPERATORS`, or "plumbing": what depends on no value of any input, and is no output of the model."""
     inputs: tuple[str, ...]
     """The layers, or inputs of the graph, that feed it; weights left out."""
     folded: tuple[str, ...]
     """Names of the modules that the exporter folded into it."""
     shape: Shape | None
     """The batch is "N"; None stands for a length that is not known before the run."""
+    channel_axis: int | None
+    """The axis that is neither batch nor space, as far as it can be followed from the convolutions back and forth."""
     kernel: tuple[int, ...] | None
     stride: tuple[int, ...] | None
     padding: tuple[int, ...] | None
@@ -39,18 +48,28 @@ class Layer:
     dilation: tuple[int, ...] | None
     groups: int | None
     parameters: int
-    """Numbers in its weights, running statistics among them. A node of several outputs has them on its first."""
+    """Numbers in its weights, running statistics among them. A node of several outputs has them on its first.
+
+    What computes weights from weights has none: a dequantised kernel counts where it is used.
+    """
     macs: int | None
     """Multiply-adds for one input; of convolutions and of products with a weight."""
+    receptive_field: ReceptiveField | None
+    dense_equivalent: DenseEquivalent | None
+    """Of a convolution."""
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the whole graph: a shared weight counts once; `macs` is None if a convolution's is unknown."""
+    """Sums over the whole graph: a shared weight counts once; `macs` is None if a convolution's is unknown.
+
+    `layers` leaves out plumbing; `dense_equivalent` adds up the convolutions, and is None where there are none.
+    """
 
     parameters: int
     macs: int | None
     layers: int
+    dense_equivalent: DenseEquivalent | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class Graph:
     inputs: tuple[str, ...]
     """What a client has to feed; initialisers left out."""
     rows: Mapping[str, Layer]
-    """Every layer by name, those of Constant nodes among them."""
+    """Every layer by name, plumbing among them."""
     totals: Totals
 
     @classmethod
@@ -70,8 +89,21 @@ class Graph:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The table: every layer but those of Constant nodes."""
-        return tuple(row for row in self.rows.values() if row.op != "Constant")
+        """The table: every layer but plumbing, which is left out of their inputs, too."""
+        return self.table(frozenset())
+
+    def table(self, kinds: frozenset[str]) -> tuple[Layer, ...]:
+        """The rows of these kinds; of "all", with plumbing; of none, without. `inputs` names what feeds a row directly.
+
+        That may be a layer of another kind, but it is plumbing only where plumbing is shown.
+        """
+        if ALL in kinds:
+            return tuple(self.rows.values())
+        shown = [row for row in self.rows.values() if row.kind != PLUMBING and (not kinds or row.kind in kinds)]
+        return tuple(replace(row, inputs=tuple(filter(self._is_seen, row.inputs))) for row in shown)
+
+    def _is_seen(self, name: str) -> bool:
+        return name not in self.rows or self.rows[name].kind != PLUMBING
 
     def layer(self, name: str) -> Layer:
         """The row of one layer. Raises UnknownName, which lists the nearest."""
@@ -108,6 +140,9 @@ class _Reader:
         self.constants = _constants(graph, self.weights)
         self.shapes = infer_shapes(model)
         self.feeders = {*self.inputs, *producers(graph)} - self.weights.keys()
+        self.outputs = {value.name for value in graph.output}
+        self.made_by = {name: graph.node[index] for name, index in producers(graph).items()}
+        self.tracer = Tracer(graph, self.inputs, self.shapes, _opset(model))
 
     def read(self) -> tuple[tuple[str, ...], dict[str, Layer], Totals]:
         rows = [self._row(node, name) for node in self.graph.node for name in node.output if name]
@@ -117,7 +152,8 @@ class _Reader:
         totals = Totals(
             parameters=sum(weight.numbers for weight in held),
             macs=sum(known) if len(known) == len(macs) else None,
-            layers=sum(row.op != "Constant" for row in rows),
+            layers=sum(row.kind != PLUMBING for row in rows),
+            dense_equivalent=DenseEquivalent.total([row.dense_equivalent for row in rows if row.dense_equivalent]),
         )
         return self.inputs, {row.name: row for row in rows}, totals
 
@@ -127,17 +163,49 @@ class _Reader:
         return Layer(
             name=name,
             op=node.op_type,
+            kind=kind_of(node.op_type) if self.tracer.depends(name) or name in self.outputs else PLUMBING,
             inputs=tuple(read for read in reads(node) if read in self.feeders),
             folded=_folded(node),
             shape=self.shapes.get(name),
+            channel_axis=self.tracer.channel_axis(name),
             kernel=seen.kernel if seen else None,
             stride=seen.stride if seen else None,
             padding=seen.padding if seen else None,
             dilation=seen.dilation if seen else None,
             groups=attributes(node).get("group", 1) if node.op_type in CONVOLUTIONS else None,
-            parameters=sum(weight.numbers for weight in _held(node, self.weights)) if first else 0,
+            parameters=sum(weight.numbers for weight in self._used(node)) if first else 0,
             macs=self._macs(node) if first and self._multiplies(node) else None,
+            receptive_field=self.tracer.receptive_field(name),
+            dense_equivalent=self._dense_equivalent(node),
         )
+
+    def _used(self, node: onnx.NodeProto) -> set[_Weight]:
+        """The weights of `node`, and those that its constant inputs are computed from."""
+        if self.constants.issuperset(filter(None, node.output)):
+            return set()
+        waiting, met = [node], set[str]()
+        held = set[_Weight]()
+        while waiting:
+            user = waiting.pop()
+            held |= _held(user, self.weights)
+            fresh = {name for name in reads(user) if name in self.constants and name in self.made_by} - met
+            met |= fresh
+            waiting += [self.made_by[name] for name in fresh]
+        return held
+
+    def _dense_equivalent(self, node: onnx.NodeProto) -> DenseEquivalent | None:
+        """Of a convolution whose kernel is known."""
+        if node.op_type not in CONVOLUTIONS:
+            return None
+        local = _product(self.shapes.get(node.input[1], (None,)))
+        seen = window(node, self.shapes)
+        if local is None or seen is None:
+            return None
+        names = (node.input[0], node.output[0]) if node.op_type == "Conv" else (node.output[0], node.input[0])
+        inside, outside = (_whole(self.shapes.get(name, ())[1:]) for name in names)
+        if not inside or not outside or {len(inside), len(outside)} != {len(seen.stride) + 1}:
+            return DenseEquivalent(None, None, local)
+        return DenseEquivalent.of(inside, outside, local, seen.stride)
 
     def _multiplies(self, node: onnx.NodeProto) -> bool:
         return node.op_type in CONVOLUTIONS or (
@@ -168,6 +236,16 @@ class _Reader:
     def _fixed_batch(self) -> int:
         first = self.shapes.get(self.inputs[0], ())[:1] if self.inputs else ()
         return first[0] or 1 if first and isinstance(first[0], int) else 1
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def _whole(lengths: Shape) -> tuple[int, ...]:
+    """`lengths`; empty unless each is known."""
+    known = tuple(length for length in lengths if isinstance(length, int))
+    return known if len(known) == len(lengths) else ()
 
 
 def _product(lengths: Iterable[int | str | None]) -> int | None:
@@ -219,7 +297,8 @@ def _held(node: onnx.NodeProto, around: Mapping[str, _Weight]) -> set[_Weight]:
     """The weights that `node` reads, its bodies' own among them."""
     if node.op_type in STEERED:
         return set()
-    held = {around[name] for name in node.input if name in around}
+    names = node.input[:1] if node.op_type in QUANTISERS else node.input
+    held = {around[name] for name in names if name in around}
     for body in bodies(node):
         inside = {**around, **_weights(body)}
         held = held.union(*(_held(child, inside) for child in body.node))

@@ -59,12 +59,15 @@ def _padding(
     if mode not in (b"SAME_UPPER", b"SAME_LOWER"):
         return _explicit(settings, mode, len(reach))
     if len(extents) != len(reach):
-        return None
+        extents = (None,) * len(reach)
     totals = []
     for extent, size, step in zip(extents, reach, stride, strict=True):
-        if not isinstance(extent, int):
+        if step == 1:  # the output is as long as the input, whatever that is
+            totals.append(size - 1)
+        elif isinstance(extent, int):
+            totals.append(max((-(-extent // step) - 1) * step + size - extent, 0))
+        else:
             return None
-        totals.append(max((-(-extent // step) - 1) * step + size - extent, 0))
     return _split(totals, more_at_end=mode == b"SAME_UPPER")
 
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from onnx import helper, numpy_helper
 
 from service.errors import UnknownName
+from service.inference.dense_equivalent import DenseEquivalent
 from service.inference.graph import FOLDED_KEY, Graph, Layer, Totals
+from service.inference.receptive_field import ReceptiveField
 from tests.service.inference.small import Array, branching, build, classic, run, weight
 from tests.service.inference.test_subgraph import random_models
 
@@ -23,9 +25,11 @@ def test_row_of_a_convolution() -> None:
     assert Graph.of(classic()).layer("conv2") == Layer(
         name="conv2",
         op="Conv",
+        kind="conv",
         inputs=("relu1",),
         folded=(),
         shape=("N", 4, 8, 8),
+        channel_axis=1,
         kernel=(3, 3),
         stride=(1, 1),
         padding=(1, 1, 1, 1),
@@ -33,6 +37,8 @@ def test_row_of_a_convolution() -> None:
         groups=2,
         parameters=4 * 2 * 3 * 3,
         macs=4 * 8 * 8 * 2 * 3 * 3,
+        receptive_field=ReceptiveField(size=5, step=1, start=-2),
+        dense_equivalent=DenseEquivalent(dense=(4 * 64) ** 2, shared=15 * 15 * 4 * 4, local=4 * 2 * 3 * 3),
     )
 
 
@@ -58,7 +64,10 @@ def test_layers_come_in_the_order_of_the_graph_with_what_feeds_them() -> None:
 def test_totals_are_sums_over_the_layers() -> None:
     graph = Graph.of(classic())
     assert graph.totals == Totals(
-        parameters=4 * 9 + 4 + 4 * 2 * 9 + 10 * 64 + 10 + 10 * 5, macs=64 * 36 + 64 * 72 + 640 + 50, layers=8
+        parameters=4 * 9 + 4 + 4 * 2 * 9 + 10 * 64 + 10 + 10 * 5,
+        macs=64 * 36 + 64 * 72 + 640 + 50,
+        layers=8,
+        dense_equivalent=DenseEquivalent(dense=64 * 256 + 256 * 256, shared=225 * (4 + 16), local=36 + 72),
     )
     assert graph.totals.parameters == sum(row.parameters for row in graph.layers)
 
@@ -74,7 +83,9 @@ def test_unknown_extents_leave_cost_unknown_and_say_so_in_the_total() -> None:
     weights = {"k": weight(2, 3, 3, 3), "w": weight(2, 5)}
     graph = Graph.of(build(nodes, {"x": ["N", 3, "h", "w"]}, ["y"], weights))
     assert [row.macs for row in graph.layers] == [None, None, None, 10]
-    assert graph.totals == Totals(parameters=54 + 10, macs=None, layers=4)
+    unknown = DenseEquivalent(dense=None, shared=None, local=54)
+    assert graph.totals == Totals(parameters=54 + 10, macs=None, layers=4, dense_equivalent=unknown)
+    assert graph.layer("a").dense_equivalent == unknown
 
 
 @pytest.mark.parametrize(
@@ -117,6 +128,7 @@ def test_constant_node_is_a_weight_left_out_of_the_table_yet_a_layer() -> None:
     constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(weight(3)))
     graph = Graph.of(build([constant, helper.make_node("Add", ["x", "c"], ["y"])], {"x": ["N", 3]}, ["y"]))
     assert [(row.name, row.inputs, row.parameters) for row in graph.layers] == [("y", ("x",), 3)]
+    assert [row.name for row in graph.table(frozenset({"all"}))] == ["c", "y"]
     assert graph.layer_names == ("c", "y")
     assert graph.totals.layers == 1
 
@@ -160,12 +172,14 @@ def test_node_of_several_outputs_has_its_weights_on_the_first() -> None:
 
 def test_dequantised_kernel_is_a_weight() -> None:
     nodes = [
-        helper.make_node("DequantizeLinear", ["q", "s"], ["k"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["k"], axis=1),
         helper.make_node("MatMul", ["x", "k"], ["y"]),
     ]
-    weights: dict[str, Array] = {"q": np.ones((4, 5), np.int8), "s": np.ones((), np.float32)}
+    weights: dict[str, Array] = {"q": np.ones((4, 5), np.int8), "s": np.ones(5, np.float32)}
     graph = Graph.of(build(nodes, {"x": ["N", 4]}, ["y"], weights))
     assert graph.layer("y").macs == 20
+    assert [(row.name, row.parameters) for row in graph.layers] == [("y", 20)]
+    assert graph.layer("k").parameters == 0
     assert graph.totals.parameters == 20
 
 
