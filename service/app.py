@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from service.api import (
+    activation,
     feature_maps,
     layers,
     model_metadata,
@@ -48,7 +49,13 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings
 
-MODEL_DOORS: tuple[APIRouter, ...] = (models.router, predictions.router, layers.router, feature_maps.router)
+MODEL_DOORS: tuple[APIRouter, ...] = (
+    models.router,
+    predictions.router,
+    layers.router,
+    feature_maps.router,
+    activation.router,
+)
 PROTOCOL_DOORS: tuple[APIRouter, ...] = (model_metadata.router, model_statistics.router, open_inference.router)
 
 log = logging.getLogger(__name__)

@@ -29,6 +29,20 @@ PREDICTIONS: dict[str, Any] = {
 }
 """The answer to it with `top_k` = 3."""
 
+CLASS_ACTIVATION: dict[str, Any] = {
+    "model": "fashion-mnist",
+    "version": "1",
+    "label": "Ankle boot",
+    "index": 9,
+    "probability": 0.93926,
+    "method": "cam",
+    "logit": 4.48285,
+    "bias": -0.16891,
+    "shape": [3, 3],
+    "values": [[-0.0141, -0.0441, 0.22921], [0.09059, 0.84499, 0.57486], [0.18021, 1.73528, 1.05482]],
+}
+"""The answer to it, whose class is looked for by default."""
+
 FEATURE_MAPS: dict[str, Any] = {
     "model": "fashion-mnist",
     "version": "1",

@@ -175,6 +175,24 @@ class LayerSummaries(TypedDict):
     layers: list[LayerSummary]
 
 
+class ClassActivationMap(TypedDict):
+    """Where in one picture a class was seen."""
+
+    model: str
+    version: str
+    label: str
+    index: int
+    probability: float
+    method: Annotated[
+        Literal["cam", "occlusion"],
+        Field(description="cam: the parts of the score, exactly; occlusion: what hiding a place costs in probability"),
+    ]
+    logit: Annotated[float | None, Field(description="cam: the score, which `values` and `bias` add up to")]
+    bias: float | None
+    shape: Annotated[list[int], Field(description="height and width of the map; it covers the whole model's input")]
+    values: Annotated[list[list[float]], Field(description="row by row, from the top")]
+
+
 class FeatureMapSummaries(TypedDict):
     """One entry per picture, in the order of the request."""
 

@@ -1,20 +1,23 @@
 """Pictures are decoded beside the event loop, so that no request, however large, keeps the others from theirs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.inference.budget import LightOnly, PixelBudget, TooHeavy
 from service.inference.card import InputCard
-from service.inference.inputs import read_picture
+from service.inference.inputs import draw_on_picture, read_picture
 
 LIGHT = 4_000_000
 """Pixels to decode, above which a picture goes to the threads for heavy ones. A large JPEG is light: it is reduced."""
 
 Array = NDArray[np.generic]
+Drawing = TypeVar("Drawing")
 
 
 class Decoder:
@@ -44,6 +47,14 @@ class Decoder:
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def draw_on(self, picture: bytes, draw: Callable[[Image.Image], Drawing]) -> Drawing:
+        """What `draw` makes of a picture at its own size, see `draw_on_picture`; on a thread for heavy ones."""
+
+        def drawn() -> Drawing:
+            return draw_on_picture(picture, draw, max_pixels=self._max_pixels, budget=self._budget)
+
+        return await asyncio.get_running_loop().run_in_executor(self._heavy, drawn)
 
     def close(self) -> None:
         """Join the threads."""

@@ -3,8 +3,10 @@
 import math
 import re
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from service.errors import TooLarge, Unprocessable, UnreadablePicture
 from service.inference.budget import LightOnly, PixelBudget, TooHeavy
 from service.inference.card import InputCard
+
+Drawing = TypeVar("Drawing")
 
 # Pillow's guard against huge pictures is one number for the whole process, warns from half way, and names no limit of
 # ours. `read_picture` compares every header with its own `max_pixels` instead, before anything is decoded.
@@ -80,8 +84,35 @@ def read_picture(
     except TooHeavy:
         raise
     except Exception as error:  # whatever hostile bytes make Pillow raise: OSError, SyntaxError, struct.error ...
-        reason = "is truncated" if "truncated" in str(error) else "is damaged, its pixels cannot be decoded"
-        raise UnreadablePicture(f"the {name} {reason}", index) from error
+        raise _unreadable(name, error, index) from error
+
+
+def draw_on_picture(
+    data: bytes, draw: Callable[[Image.Image], Drawing], *, max_pixels: int, budget: PixelBudget
+) -> Drawing:
+    """What `draw` makes of the picture at its own size: "RGB", upright (EXIF), laid on white where it is transparent.
+
+    `budget` is held for twice its pixels, as they are there twice, until `draw` is done. Raises TooLarge above
+    `max_pixels`, UnreadablePicture, and what `draw` raises.
+    """
+    _hush_pillow()
+    name, picture = _open(data, 0)
+    _check_limits(picture, data, max_pixels, 0)
+    with budget.hold(2 * math.prod(picture.size)):
+        try:
+            picture.load()
+            turn = _turn(picture)
+            image = _opaque(picture)
+            image = (image if turn is None else image.transpose(turn)).convert("RGB")
+        except Exception as error:  # as in read_picture
+            raise _unreadable(name, error, 0) from error
+        picture.close()
+        return draw(image)
+
+
+def _unreadable(name: str, error: Exception, index: int) -> UnreadablePicture:
+    reason = "is truncated" if "truncated" in str(error) else "is damaged, its pixels cannot be decoded"
+    return UnreadablePicture(f"the {name} {reason}", index)
 
 
 def _hush_pillow() -> None:

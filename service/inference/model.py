@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import onnxruntime as ort
@@ -13,6 +14,7 @@ from service.inference.card import ModelCard
 from service.inference.channels import CHANNELS
 from service.inference.feature_maps import Answer, FeatureMaps, LayerValues
 from service.inference.graph import Graph
+from service.inference.head import LinearHead
 from service.inference.providers import Providers
 from service.inference.selection import EVERYTHING, Selection
 from service.inference.signature import Signature
@@ -138,6 +140,24 @@ class ServedModel:
         if self.card.input.kind != "image":
             raise MissingCard(f"model {self.name!r} takes inputs of kind {self.card.input.kind!r}, not pictures")
         return self.card
+
+    @cached_property
+    def head(self) -> LinearHead | None:
+        """How its scores follow from its last spatial layer, where that is linear and a card names the scores."""
+        return LinearHead.of(self.feature_maps.model, self.card.output.name) if self.card else None
+
+    async def predict(self, rows: Sequence[Row]) -> Batched[Row]:
+        """The outputs for each row, without the batch dimension. Raises what `MicroBatcher.submit` raises."""
+        if self.model.batches:
+            return await self.batcher.submit(rows)
+        batched = await self.batcher.submit([stack([row]) for row in rows])
+        return replace(batched, results=[_first(outputs) for outputs in batched.results])
+
+    async def infer(self, feed: Row) -> LayerValues:
+        """The outputs for a whole feed, which must fit the graph. Raises what `MicroBatcher.submit` raises."""
+        batched = await self.batcher.submit(unstack(feed) if self.model.batches else [feed])
+        outputs = stack(batched.results) if self.model.batches else dict(batched.results[0])
+        return LayerValues(outputs, batched.queue_seconds, batched.infer_seconds)
 
     def channel_axis(self, layer: str) -> int:
         """Which axis of what `layer` yields is its channels, the batch counted."""

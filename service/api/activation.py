@@ -1,0 +1,106 @@
+"""A picture in, and where in it a class was seen: laid over the picture, or as an array."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
+from service.api.bodies import pictures_of, read_body
+from service.api.examples import CLASS_ACTIVATION
+from service.api.inputs import REQUEST_BODY
+from service.api.presence import while_wanted
+from service.api.schemas import ClassActivationMap
+from service.api.services import Inferring, Services, ServicesOf
+from service.api.stages import Stages, StagesOf
+from service.errors import InvalidRequest
+from service.inference.activation import AT_A_TIME, ClassActivation, class_activation, index_of
+from service.inference.archive import npz
+from service.inference.model import Row, ServedModel
+from service.inference.overlay import overlay
+
+router = APIRouter(tags=["look inside"])
+
+Label = Annotated[
+    str | None,
+    Query(
+        description="the class to look for, by its name or its index; by default the most probable",
+        examples=["Ankle boot"],
+    ),
+]
+
+
+@router.post(
+    "/class-activation",
+    response_model=ClassActivationMap,
+    responses={200: {"content": {JSON: {"example": CLASS_ACTIVATION}, PNG: {}, NPZ: {}}}},
+    openapi_extra=REQUEST_BODY,
+)
+async def activation(
+    request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, label: Label = None
+) -> Response:
+    """Where in one picture a class was seen.
+
+    `method` says how that was found. `cam`: exactly, for a model that is linear behind its last spatial layer; the
+    values and `bias` add up to `logit`, the score before softmax or sigmoid. `occlusion`, for any other: each value is
+    what the probability loses when that part of the picture is hidden.
+
+    As `application/json`: the map, from the top row down. As `image/png`: the picture at its own size, coloured where
+    the class was seen. As `application/x-npz`: the map as the array `activation`.
+    """
+    media_type = acceptable(request, [JSON, PNG, NPZ])
+    index = None if label is None else index_of(label, served.image_card())
+    body = await read_body(request, services.settings.max_body_bytes)
+    work = _activation(request, body, served, services, stages, index, media_type)
+    return await while_wanted(request, work, services.settings.timeout_ms)
+
+
+async def _activation(
+    request: Request,
+    body: bytes,
+    served: ServedModel,
+    services: Services,
+    stages: Stages,
+    index: int | None,
+    media_type: str,
+) -> Response:
+    with stages.measure("decode"):
+        picture, row = await _read(request, body, served, services)
+    at_a_time = min(AT_A_TIME, services.settings.max_queue_size)
+    found = await class_activation(served, row, index, at_a_time=at_a_time)
+    stages.seconds.update(queue=found.queue_seconds, infer=found.infer_seconds)
+    with stages.measure("encode"):
+        limit = services.settings.max_answer_bytes
+        if media_type == JSON:
+            return json_answer(_payload(served, found), limit)
+        if media_type == NPZ:
+            return sized(npz({"activation": found.values}), NPZ, limit)
+        card = served.image_card().input
+        drawn = await services.decoder.draw_on(picture, lambda image: overlay(image, found.values, card))
+        return sized(drawn, PNG, limit)
+
+
+async def _read(request: Request, body: bytes, served: ServedModel, services: Services) -> tuple[bytes, Row]:
+    """The one picture in the body, as it came and as the model takes it. Raises InvalidRequest for more of them."""
+    card, most = served.image_card().input, services.settings.max_pictures
+    content_type = request.headers.get("content-type")
+    pictures = await asyncio.to_thread(pictures_of, content_type, body, max_pictures=most)
+    if len(pictures) != 1:
+        raise InvalidRequest(f"a class is looked for in one picture at a time, not in {len(pictures)}")
+    [array] = await services.decoder.decode(pictures, card)
+    return pictures[0], {card.name: array}
+
+
+def _payload(served: ServedModel, found: ClassActivation) -> ClassActivationMap:
+    return {
+        "model": served.name,
+        "version": served.version,
+        "label": found.scored.label,
+        "index": found.scored.index,
+        "probability": found.scored.probability,
+        "method": found.method,
+        "logit": found.logit,
+        "bias": found.bias,
+        "shape": list(found.values.shape),
+        "values": found.values.tolist(),
+    }
