@@ -116,7 +116,6 @@ class LayerRow(TypedDict):
     shape: Annotated[
         list[int | Literal["N"] | None] | None, Field(description='"N": the batch; null: known only at run time')
     ]
-    channel_axis: Annotated[int | None, Field(description="where it can be followed from the convolutions")]
     kernel: list[int] | None
     stride: list[int] | None
     padding: Annotated[list[int] | None, Field(description="all begins, then all ends")]

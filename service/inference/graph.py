@@ -39,8 +39,6 @@ class Layer:
     """Names of the modules that the exporter folded into it."""
     shape: Shape | None
     """The batch is "N"; None stands for a length that is not known before the run."""
-    channel_axis: int | None
-    """The axis that is neither batch nor space, as far as it can be followed from the convolutions back and forth."""
     kernel: tuple[int, ...] | None
     stride: tuple[int, ...] | None
     padding: tuple[int, ...] | None
@@ -167,7 +165,6 @@ class _Reader:
             inputs=tuple(read for read in reads(node) if read in self.feeders),
             folded=_folded(node),
             shape=self.shapes.get(name),
-            channel_axis=self.tracer.channel_axis(name),
             kernel=seen.kernel if seen else None,
             stride=seen.stride if seen else None,
             padding=seen.padding if seen else None,

@@ -18,6 +18,7 @@ from service.inference.feature_maps import FeatureMaps
 from service.inference.graph import Graph
 from service.inference.model import Model, Row, ServedModel
 from service.inference.proof import prove
+from service.inference.soundness import check_sound
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Loader:
         try:
             sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
             proto = onnx.load(file)
+            check_sound(proto)
             graph = Graph.of(proto)
             session = self.open_session(str(file))
         except Exception as error:  # protobuf, onnx and onnxruntime each raise classes of their own

@@ -69,13 +69,6 @@ class Tracer:
         found = {ReceptiveField.of(each) for each in spans.values()}
         return found.pop() if len(found) == 1 else None
 
-    def channel_axis(self, name: str) -> int | None:
-        """The one axis of a tensor that is neither the batch nor spatial; None where that is not known."""
-        sight = self._sights.get(name, Sight())
-        spatial = {sight.places[source].axis for source in self._spatial if source in sight.places}
-        left = set(range(1, len(self._shapes.get(name, ())))) - spatial
-        return left.pop() if spatial and len(left) == 1 and 0 not in spatial else None
-
     def _see(self, node: onnx.NodeProto) -> Sight:
         seen = Sight.union(self._sights.get(name, Sight()) for name in reads(node))
         if not seen.inputs or node.op_type in SHAPE_ONLY:

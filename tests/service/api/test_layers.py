@@ -24,7 +24,6 @@ async def test_the_table_tells_what_each_layer_is(client: Client) -> None:
         "inputs": ["input"],
         "folded": [],
         "shape": ["N", 3, 8, 8],
-        "channel_axis": 1,
         "kernel": [3, 3],
         "stride": [1, 1],
         "padding": [1, 1, 1, 1],
@@ -39,7 +38,6 @@ async def test_the_table_tells_what_each_layer_is(client: Client) -> None:
     assert rows["stem.relu"]["kernel"] is None
     assert rows["input"]["receptive_field"] == {"size": 1, "step": 1, "start": 0}
     assert rows["pool"]["receptive_field"] is rows["pool"]["dense_equivalent"] is None
-    assert [rows[name]["channel_axis"] for name in ("input.scaled", "input", "head")] == [3, 1, None]
     assert table["totals"]["dense_equivalent"] == rows["stem.conv"]["dense_equivalent"]
     assert table["totals"]["layers"] == len(rows)
     assert table["totals"]["macs"] == rows["stem.conv"]["macs"] + rows["head"]["macs"]

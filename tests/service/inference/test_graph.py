@@ -29,7 +29,6 @@ def test_row_of_a_convolution() -> None:
         inputs=("relu1",),
         folded=(),
         shape=("N", 4, 8, 8),
-        channel_axis=1,
         kernel=(3, 3),
         stride=(1, 1),
         padding=(1, 1, 1, 1),

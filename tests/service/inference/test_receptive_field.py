@@ -76,7 +76,6 @@ def test_pictures_whose_channels_come_last_are_followed_from_the_pixels_on() -> 
     assert [rows[name].receptive_field for name in ("scaled", "planes", "a", "y")] == [
         IDENTITY, IDENTITY, ReceptiveField(3, 1, 0), ReceptiveField(3, 1, 0),
     ]  # fmt: skip
-    assert [rows[name].channel_axis for name in ("scaled", "planes", "a", "y")] == [3, 1, 1, 3]
 
 
 STILL = ReceptiveField(3, 1, 0)
