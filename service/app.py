@@ -25,6 +25,7 @@ from service.api import (
     predictions,
     problems,
     status,
+    weights,
 )
 from service.api.instrumentation import Instrumentation
 from service.api.schemas import PROBLEMS, PROTOCOL_ERRORS
@@ -54,6 +55,7 @@ MODEL_DOORS: tuple[APIRouter, ...] = (
     predictions.router,
     layers.router,
     feature_maps.router,
+    weights.router,
     activation.router,
 )
 PROTOCOL_DOORS: tuple[APIRouter, ...] = (model_metadata.router, model_statistics.router, open_inference.router)

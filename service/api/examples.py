@@ -69,3 +69,5 @@ FEATURE_MAPS: dict[str, Any] = {
     ],
 }
 """The answer to it for `LAYER`."""
+
+WEIGHT_LAYER = "stem.norm"

@@ -198,3 +198,28 @@ class FeatureMapSummaries(TypedDict):
     model: str
     version: str
     images: list[LayerSummaries]
+
+
+class WeightArray(TypedDict):
+    """One array of a layer, as exact in the npz form."""
+
+    name: Literal["weight", "bias"]
+    shape: list[int]
+    dtype: Annotated[str, Field(description="numpy's name of it")]
+    axes: Annotated[list[str], Field(description="what each axis is: out, in, space; stack: one matrix after another")]
+    mean: float
+    std: float
+    min: float
+    max: float
+    zeros: Annotated[float, Field(description="the fraction that is exactly 0")]
+
+
+class WeightSummary(TypedDict):
+    """The weights of one layer."""
+
+    model: str
+    version: str
+    layer: str
+    op: str
+    folded: Annotated[list[str], Field(description="the modules that the exporter folded into them")]
+    arrays: list[WeightArray]

@@ -15,7 +15,15 @@ Colour = tuple[int, int, int]
 NOT_FINITE: Colour = (214, 39, 40)  # a red that viridis does not have
 NOT_FINITE_DIVERGING: Colour = (0, 200, 60)  # and a green that the other does not have
 
-_PALETTES = {"viridis": (VIRIDIS, NOT_FINITE), "diverging": (DIVERGING, NOT_FINITE_DIVERGING)}
+Palette = Literal["viridis", "diverging", "grey"]
+
+GREYS: NDArray[np.uint8] = np.arange(256, dtype=np.uint8).repeat(3).reshape(-1, 3)
+
+_PALETTES = {
+    "viridis": (VIRIDIS, NOT_FINITE),
+    "diverging": (DIVERGING, NOT_FINITE_DIVERGING),
+    "grey": (GREYS, NOT_FINITE),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Scale:
     low: float
     high: float
     not_finite: int = 0
-    palette: Literal["viridis", "diverging"] = "viridis"
+    palette: Palette = "viridis"
 
     @classmethod
     def of(cls, values: Array, outliers: float = 0.0) -> Self:
@@ -43,11 +51,14 @@ class Scale:
         return cls(float(low), float(high), values.size - finite.size)
 
     @classmethod
-    def around_zero(cls, values: Array) -> Self:
-        """As far below 0 as above, so that 0 is white, what is negative blue, and what is positive red."""
-        finite = values[np.isfinite(values)]
-        most = float(np.abs(finite).max()) if finite.size else 0.0
-        return cls(-most, most, values.size - finite.size, "diverging")
+    def around_zero(cls, values: Array, outliers: float = 0.0, palette: Palette = "diverging") -> Self:
+        """As far below 0 as above, so that 0 is in the middle: white, what is negative blue, what is positive red.
+
+        `outliers` is the fraction that may lie beyond the ends.
+        """
+        magnitudes = np.abs(values[np.isfinite(values)].astype(np.float64))
+        scale = Scale.of(magnitudes, outliers)
+        return cls(-scale.high, scale.high, values.size - magnitudes.size, palette)
 
     @classmethod
     def from_zero(cls, values: Array) -> Self:
@@ -84,7 +95,7 @@ class Scale:
 
     @property
     def _nowhere(self) -> float:
-        return 0.5 if self.palette == "diverging" else 0.0
+        return 0.0 if self.palette == "viridis" else 0.5
 
 
 def short(value: float) -> str:

@@ -45,7 +45,7 @@ async def test_the_front_door_leads_to_the_docs(client: Client) -> None:
 
 async def test_every_door_of_a_model_exists_with_and_without_a_version(client: Client) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
-    for door in ("", "/predict", "/layers", "/feature-maps"):
+    for door in ("", "/predict", "/layers", "/feature-maps", "/weights"):
         for prefix, names in (("/v1/models/{model}", ["model"]), ("/v1/models/{model}/versions/{version}", None)):
             [operation] = paths[prefix + door].values()
             documented = [item["name"] for item in operation["parameters"] if item["in"] == "path"]
