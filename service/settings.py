@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     runners: PositiveInt = Field(1, description="runs of one model side by side, each on a thread of its own")
     intra_op_threads: PositiveInt = Field(default_factory=_cores, description="onnxruntime's threads within one run")
     decode_threads: PositiveInt = Field(default_factory=_cores, description="pictures decoded side by side")
-    feature_map_sessions: PositiveInt = Field(8, description="sets of layers kept ready to be looked at, per model")
+    feature_map_bytes: PositiveInt = Field(
+        256 * MIB, description="graphs and weights of the sets of layers kept ready to be looked at, per model"
+    )
     feature_map_queue: PositiveInt = Field(64, description="most requests waiting to look inside one model")
 
     @model_validator(mode="after")

@@ -66,13 +66,13 @@ class FeatureMaps:
     """Computes layers of one model, one request at a time, first in, first out, on one thread of its own.
 
     `open_session` turns the bytes of a model into a session, which should have one thread as well, and none that spins,
-    so that predicting keeps the cores. It is called on the lane's thread, once for each set of layers among the
-    `capacity` last used. At most `queue_size` requests wait; a caller who leaves before his turn costs nothing. For one
-    event loop only.
+    so that predicting keeps the cores. It is called on the lane's thread, once for each set of layers; those last used
+    are kept, as many as hold `capacity` bytes of graph and weights, and at least one. At most `queue_size` requests
+    wait; a caller who leaves before his turn costs nothing. For one event loop only.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, open_session: OpenSession, capacity: int = 8, queue_size: int = 64
+        self, model: onnx.ModelProto, open_session: OpenSession, capacity: int = 2**28, queue_size: int = 64
     ) -> None:
         self.model = model
         self._layers = producers(model.graph)
@@ -80,6 +80,7 @@ class FeatureMaps:
         self._capacity = capacity
         self._queue_size = queue_size
         self._sessions: OrderedDict[frozenset[str], onnxruntime.InferenceSession] = OrderedDict()
+        self._bytes: dict[frozenset[str], int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feature-maps")
         self._turn = asyncio.Lock()
         self._waiting = 0
@@ -179,11 +180,12 @@ class FeatureMaps:
 
     def _session(self, layers: frozenset[str]) -> onnxruntime.InferenceSession:
         if layers not in self._sessions:
-            part = subgraph(self.model, sorted(layers))
-            self._sessions[layers] = self._open_session(part.SerializeToString())
+            part = subgraph(self.model, sorted(layers)).SerializeToString()
+            self._sessions[layers], self._bytes[layers] = self._open_session(part), len(part)
         self._sessions.move_to_end(layers)
-        while len(self._sessions) > self._capacity:
-            self._sessions.popitem(last=False)
+        while len(self._sessions) > 1 and sum(self._bytes.values()) > self._capacity:
+            forgotten, _ = self._sessions.popitem(last=False)
+            del self._bytes[forgotten]
         return self._sessions[layers]
 
 

@@ -13,7 +13,7 @@ from onnx import helper
 
 from service.errors import InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
 from service.inference.feature_maps import FeatureMaps, LayerValues, statistics
-from service.inference.subgraph import producers
+from service.inference.subgraph import producers, subgraph
 from tests.service.inference.small import Array, assert_close, build, classic, open_session, run, weight
 
 BATCH = {"x": weight(5, 1, 8, 8)}
@@ -49,7 +49,8 @@ def opener() -> Opener:
 
 @pytest.fixture
 async def lane(opener: Opener) -> AsyncIterator[FeatureMaps]:
-    lane = FeatureMaps(classic(), opener, capacity=2, queue_size=2)
+    smallest, largest = (subgraph(classic(), [layer]).ByteSize() for layer in ("conv1", "pool"))
+    lane = FeatureMaps(classic(), opener, capacity=smallest + largest, queue_size=2)
     yield lane
     opener.free.set()
     await lane.close()
@@ -107,6 +108,16 @@ async def test_sessions_last_used_are_kept_and_no_more_than_the_capacity(lane: F
     assert opener.opened == [["conv1"], ["conv2"], ["pool"]]
     await lane.compute(BATCH, ["conv2"])
     assert opener.opened[3:] == [["conv2"]]
+
+
+async def test_the_session_in_use_is_kept_however_large_it_is(opener: Opener) -> None:
+    lane = FeatureMaps(classic(), opener, capacity=1)
+    await lane.compute(BATCH, ["pool"])
+    await lane.compute(BATCH, ["pool"])
+    await lane.compute(BATCH, ["conv1"])
+    await lane.compute(BATCH, ["pool"])
+    await lane.close()
+    assert opener.opened == [["pool"], ["conv1"], ["pool"]]
 
 
 async def test_all_work_is_done_on_one_thread_which_is_not_the_event_loops(lane: FeatureMaps, opener: Opener) -> None:
