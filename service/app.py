@@ -141,7 +141,7 @@ def _loader(settings: Settings, metrics: Metrics, statistics: StatisticsBook) ->
         return FeatureMaps(
             proto,
             partial(opened, threads=1),
-            capacity=settings.feature_map_sessions,
+            capacity=settings.feature_map_bytes,
             queue_size=settings.feature_map_queue,
         )
 
