@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from service.api import (
     activation,
     feature_maps,
+    latency,
     layers,
     model_metadata,
     model_statistics,
@@ -57,6 +58,7 @@ MODEL_DOORS: tuple[APIRouter, ...] = (
     feature_maps.router,
     weights.router,
     activation.router,
+    latency.router,
 )
 PROTOCOL_DOORS: tuple[APIRouter, ...] = (model_metadata.router, model_statistics.router, open_inference.router)
 
@@ -157,6 +159,7 @@ async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:  #
     for served in services.repository.served():
         await served.stop()
     services.decoder.close()
+    await asyncio.to_thread(services.profiles.close)
 
 
 async def _load(services: Services) -> None:

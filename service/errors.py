@@ -13,6 +13,7 @@ ConvscopeError
 │   ├── QueueFull
 │   ├── NotReady
 │   └── Stopping
+├── UnderWay              the same is being done already
 ├── DeadlineExceeded      the answer would come too late
 ├── ClientGone            nobody waits for the answer any more
 ├── RunFailed             the model itself failed on a valid input
@@ -87,6 +88,10 @@ class NotReady(Unavailable):
 
 class Stopping(Unavailable):
     """The service is draining and takes no new work."""
+
+
+class UnderWay(ConvscopeError):
+    """The same is being done already, and cannot be done twice at once."""
 
 
 class DeadlineExceeded(ConvscopeError):

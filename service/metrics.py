@@ -1,6 +1,7 @@
 """Every Prometheus metric, declared once, on the registry that is handed in."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,6 +10,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 MOST_LABELS = 100
 STAGES = ("decode", "queue", "infer", "encode")
+MOST_LAYERS = 300
 MODEL = ("model", "version")
 
 
@@ -58,6 +60,12 @@ class Metrics:
         self.load_failures = Counter(
             "convscope_model_load_failures", "Model files that were refused", ("model",), registry=registry
         )
+        self.layer_duration = Gauge(
+            "convscope_layer_duration_seconds",
+            f"Time of one layer for one input, when last measured; for models of at most {MOST_LAYERS} layers",
+            (*MODEL, "layer"),
+            registry=registry,
+        )
         self.predictions = Counter(
             "convscope_predictions",
             f"Predictions by class, for models of at most {MOST_LABELS} labels",
@@ -79,6 +87,22 @@ class Metrics:
         for stage, seconds in stages.items():
             self.stage_duration.labels(model, version, stage).observe(seconds)
 
+    def stage_buckets(self, model: str, version: str) -> dict[str, list[tuple[float, float]]]:
+        """Of each stage since the start: upper bounds (seconds) and cumulative counts, by rising bound."""
+        [family] = self.stage_duration.collect()
+        found: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
+        for sample in family.samples:
+            mine = sample.labels["model"] == model and sample.labels["version"] == version
+            if mine and sample.name.endswith("_bucket"):
+                found[sample.labels["stage"]].append((float(sample.labels["le"]), sample.value))
+        return {stage: sorted(buckets) for stage, buckets in found.items()}
+
+    def observe_layers(self, model: str, version: str, seconds: Mapping[str, float]) -> None:
+        """The layers of a model were measured; a model of too many is left out, so that series stay few."""
+        if len(seconds) <= MOST_LAYERS:
+            for layer, duration in seconds.items():
+                self.layer_duration.labels(model, version, layer).set(duration)
+
     def observe_predictions(
         self, model: str, version: str, predicted: Iterable[tuple[str, float]], label_count: int
     ) -> None:
@@ -87,6 +111,23 @@ class Metrics:
             self.confidence.labels(model, version).observe(probability)
             if label_count <= MOST_LABELS:
                 self.predictions.labels(model, version, label).inc()
+
+
+def histogram_quantile(quantile: float, buckets: Sequence[tuple[float, float]]) -> float | None:
+    """As Prometheus' function of that name: the value below which `quantile` (0 to 1) of the observations lie.
+
+    `buckets` are (upper bound, cumulative count), the last bound infinite. Within a bucket observations are taken as
+    evenly spread, the first one begins at 0; beyond the last finite bound it is that bound. None without observations.
+    """
+    if not buckets or not buckets[-1][1]:
+        return None
+    rank = quantile * buckets[-1][1]
+    place = next(index for index, (_, count) in enumerate(buckets) if count >= rank)
+    lower, below = buckets[place - 1] if place else (0.0, 0.0)
+    upper, count = buckets[place]
+    if math.isinf(upper):
+        return lower
+    return lower + (upper - lower) * (rank - below) / (count - below) if count > below else upper
 
 
 class BatchMetrics:

@@ -29,6 +29,34 @@ PREDICTIONS: dict[str, Any] = {
 }
 """The answer to it with `top_k` = 3."""
 
+LATENCY: dict[str, Any] = {
+    "model": "fashion-mnist",
+    "version": "1",
+    "stages": {
+        "decode": {"count": 1000.0, "p50": 0.00021, "p90": 0.00046, "p99": 0.00095},
+        "queue": {"count": 1000.0, "p50": 0.00013, "p90": 0.00023, "p99": 0.00049},
+        "infer": {"count": 1000.0, "p50": 0.00061, "p90": 0.00096, "p99": 0.0023},
+        "encode": {"count": 1000.0, "p50": 0.00013, "p90": 0.00023, "p99": 0.00025},
+    },
+    "profile": {
+        "provider": "CPUExecutionProvider",
+        "threads": 2,
+        "batches": [
+            {
+                "batch": 1,
+                "runs": 50,
+                "run_us": 320.0,
+                "layers_us": 250.0,
+                "layers": [
+                    {"name": "stem.relu", "op": "Conv", "us": 50.0, "share": 0.2},
+                    {"name": None, "op": "ReorderOutput", "us": 5.0, "share": 0.02},
+                ],
+            }
+        ],
+    },
+}
+"""What it may look like, cut short."""
+
 CLASS_ACTIVATION: dict[str, Any] = {
     "model": "fashion-mnist",
     "version": "1",

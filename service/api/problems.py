@@ -21,6 +21,7 @@ STATUS: dict[type[errors.ConvscopeError], int] = {
     errors.InvalidRequest: 400,
     errors.UnknownName: 404,
     errors.NotAcceptable: 406,
+    errors.UnderWay: 409,
     errors.TooLarge: 413,
     errors.UnsupportedType: 415,
     errors.Unprocessable: 422,

@@ -174,6 +174,51 @@ class LayerSummaries(TypedDict):
     layers: list[LayerSummary]
 
 
+class StageLatency(TypedDict):
+    """One stage of the requests since the start, in seconds; null before the first."""
+
+    count: float
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+class LayerLatency(TypedDict):
+    """One kernel, in microseconds; without a name: what onnxruntime added itself."""
+
+    name: Annotated[str | None, Field(description="the layer that it yields")]
+    op: Annotated[str, Field(description="the kernel's operator, which fusing may have changed")]
+    us: float
+    share: Annotated[float, Field(description="of the sum over all kernels")]
+
+
+class BatchLatency(TypedDict):
+    """One run, in microseconds: medians."""
+
+    batch: Annotated[int, Field(description="inputs in the run")]
+    runs: Annotated[int, Field(description="how many were measured")]
+    run_us: Annotated[float, Field(description="a whole run, measured beside the layers")]
+    layers_us: Annotated[float, Field(description="the sum over all kernels")]
+    layers: list[LayerLatency]
+
+
+class LatencyProfile(TypedDict):
+    """The time of each layer."""
+
+    provider: str
+    threads: Annotated[int, Field(description="of one run; 0: as many as there are cores")]
+    batches: list[BatchLatency]
+
+
+class Latency(TypedDict):
+    """Where the time goes."""
+
+    model: str
+    version: str
+    stages: dict[str, StageLatency]
+    profile: Annotated[LatencyProfile | None, Field(description="the last measurement of this file")]
+
+
 class ClassActivationMap(TypedDict):
     """Where in one picture a class was seen."""
 

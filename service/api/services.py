@@ -1,7 +1,7 @@
 """What the doors work with: made once by `app`, handed to every handler."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -10,6 +10,7 @@ from service.api.stages import stages_of
 from service.errors import Stopping
 from service.inference.decoding import Decoder
 from service.inference.model import ServedModel
+from service.inference.profile_book import ProfileBook
 from service.inference.repository import ModelRepository
 from service.inference.statistics import StatisticsBook
 from service.lifecycle import Lifecycle
@@ -27,6 +28,7 @@ class Services:
     decoder: Decoder
     lifecycle: Lifecycle
     statistics: StatisticsBook
+    profiles: ProfileBook = field(default_factory=ProfileBook)
 
 
 def services_of(request: Request) -> Services:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -43,9 +44,12 @@ def _first(outputs: Row) -> Row:
     return {name: value[0] for name, value in outputs.items() if np.ndim(value)}
 
 
-def open_session(model: str | bytes, providers: Providers, threads: int) -> ort.InferenceSession:
+def open_session(
+    model: str | bytes, providers: Providers, threads: int, profile: Path | None = None
+) -> ort.InferenceSession:
     """Open an ONNX file (its path, or its bytes) on `providers`, with `threads` threads a run.
 
+    What onnxruntime's profiler finds goes into a file whose name begins with `profile`, if given.
     Raises ProviderUnavailable where it cannot run on what was demanded, else onnxruntime's own exceptions.
     """
     options = ort.SessionOptions()
@@ -54,6 +58,9 @@ def open_session(model: str | bytes, providers: Providers, threads: int) -> ort.
     # A thread that spins while it waits takes its core from decoding and from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     session = ort.InferenceSession(model, options, providers=list(providers.names))
     providers.check(session)
     return session
