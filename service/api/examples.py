@@ -98,4 +98,4 @@ FEATURE_MAPS: dict[str, Any] = {
 }
 """The answer to it for `LAYER`."""
 
-WEIGHT_LAYER = "stem.norm"
+WEIGHT_LAYER = "head"

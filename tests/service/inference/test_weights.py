@@ -120,8 +120,9 @@ def test_a_quantised_convolution_has_weights_in_real_units() -> None:
         "xs": np.float32(0.1), "xz": np.uint8(0), "w": numbers, "ws": scales, "wz": np.array([1, 0], np.int8),
         "ys": np.float32(1), "yz": np.uint8(0), "b": np.array([10, 20], np.int32),
     }  # fmt: skip
+    arrays: dict[str, Array] = {name: np.asarray(value) for name, value in weights.items()}
     node = helper.make_node("QLinearConv", ["x", *weights], ["y"])
-    model = build([node], {"x": ["N", 6, 4, 4]}, ["y"], {name: np.asarray(value) for name, value in weights.items()})
+    model = build([node], {"x": ["N", 6, 4, 4]}, ["y"], arrays)
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     found = weights_of(model, "y")
     expected = (numbers - np.array([1, 0]).reshape(2, 1, 1, 1)) * scales.reshape(2, 1, 1, 1)
