@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from service.api.answers import JSON, NPZ, PNG, acceptable, json_list_answer, sized
 from service.api.bodies import read_body
+from service.api.comparison import compare, other_model, shared
 from service.api.examples import FEATURE_MAPS
 from service.api.inputs import REQUEST_BODY, rows_of
-from service.api.looking import Look, LookOf, too_large
+from service.api.looking import Against, Look, LookOf, too_large
 from service.api.presence import while_wanted
-from service.api.schemas import FeatureMapSummaries
+from service.api.schemas import FeatureMapComparison, FeatureMapSummaries
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.errors import InvalidRequest, NotAcceptable
@@ -30,12 +31,17 @@ MOST_VALUES = 4096
 
 @router.post(
     "/feature-maps",
-    response_model=FeatureMapSummaries,
+    response_model=FeatureMapSummaries | FeatureMapComparison,
     responses={200: {"content": {JSON: {"example": FEATURE_MAPS}, PNG: {}, NPZ: {}}}},
     openapi_extra=REQUEST_BODY,
 )
 async def feature_maps(
-    request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, look: LookOf
+    request: Request,
+    served: Inferring,
+    services: ServicesOf,
+    stages: StagesOf,
+    look: LookOf,
+    against: Against = None,
 ) -> Response:
     """What the layers yield for each picture.
 
@@ -46,11 +52,22 @@ async def feature_maps(
 
     `channel` and `pool` cut all three down; `scale` and `sort` are for the picture. Channels are the axis after the
     batch, unless the graph itself keeps them last.
+
+    With `against`, another model or another version of this one: for each layer that both have, or for those named, the
+    cosine similarity and the largest difference between what the two yield for the same pictures, each prepared by its
+    own model's card. As `application/json` alone; null where the shapes differ.
     """
-    media_type = acceptable(request, [JSON, PNG, NPZ])
-    look.check(served)  # what is unknown is refused before the body is read
+    media_type = acceptable(request, [JSON] if against is not None else [JSON, PNG, NPZ])
+    other = None if against is None else other_model(services, against)
+    if other:
+        look = shared(look, served, other)
+    else:
+        look.check(served)  # what is unknown is refused before the body is read
     body = await read_body(request, services.settings.max_body_bytes)
-    work = _look_inside(request, body, served, services, stages, look, media_type)
+    if other:
+        work = compare(request, body, served, other, services, stages, look)
+    else:
+        work = _look_inside(request, body, served, services, stages, look, media_type)
     return await while_wanted(request, work, services.settings.timeout_ms)
 
 

@@ -37,6 +37,14 @@ SortBy = Annotated[
     Query(description="of the picture: the most active channels first, by their mean magnitude; else by their number"),
 ]
 
+Against = Annotated[
+    str | None,
+    Query(
+        description="compare with this model: `NAME`, or `NAME/VERSION`, as `fashion-mnist/1`; without `layer`, in all "
+        "layers that both have"
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Look:

@@ -245,6 +245,35 @@ class FeatureMapSummaries(TypedDict):
     images: list[LayerSummaries]
 
 
+class ModelVersion(TypedDict):
+    """One version of one model."""
+
+    model: str
+    version: str
+
+
+class LayerDifference(TypedDict):
+    """One layer in two models, over all pictures; null where the shapes differ, or something is not finite."""
+
+    name: str
+    op: str
+    shape: Annotated[list[int], Field(description="for one picture, the batch of 1 counted")]
+    against_shape: list[int]
+    cosine: Annotated[float | None, Field(description="cosine similarity, -1 to 1; null too where one is all 0")]
+    largest_difference: Annotated[float | None, Field(description="between two numbers at the same place")]
+    magnitude: Annotated[float | None, Field(description="the largest in the first model, to hold that against")]
+
+
+class FeatureMapComparison(TypedDict):
+    """How far two models are apart, layer by layer."""
+
+    model: str
+    version: str
+    against: ModelVersion
+    images: Annotated[int, Field(description="how many pictures were compared")]
+    layers: list[LayerDifference]
+
+
 class WeightArray(TypedDict):
     """One array of a layer, as exact in the npz form."""
 

@@ -109,7 +109,7 @@ def test_quantised_kernels_are_dequantised() -> None:
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=0),
         helper.make_node("Conv", ["x", "w"], ["y"]),
     ]
-    weights = {"q": numbers, "s": scales, "z": np.zeros(2, np.int8)}
+    weights: dict[str, Array] = {"q": numbers, "s": scales, "z": np.zeros(2, np.int8)}
     found = weights_of(build(nodes, {"x": ["N", 6, 4, 4]}, ["y"], weights), "y")
     np.testing.assert_array_equal(found.arrays["weight"], numbers * scales.reshape(2, 1, 1, 1))
 

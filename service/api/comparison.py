@@ -1,0 +1,99 @@
+"""The same pictures through two models: how far their layers are apart."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Request, Response
+
+from service.api.answers import json_answer
+from service.api.inputs import rows_of
+from service.api.looking import Look
+from service.api.services import Services
+from service.api.stages import Stages
+from service.errors import NotAcceptable
+from service.inference.comparison import LayerComparison
+from service.inference.feature_maps import LayerValues
+from service.inference.model import Row, ServedModel
+
+
+def other_model(services: Services, against: str) -> ServedModel:
+    """NAME or NAME/VERSION. Raises UnknownName, or NotReady."""
+    name, _, number = against.partition("/")
+    return services.repository.find(name, number or None)
+
+
+def shared(look: Look, served: ServedModel, other: ServedModel) -> Look:
+    """The same look, by default at all layers that both models have. Raises what `Look.check` raises.
+
+    Those of which no rank is known are left out by default, as they may be no tensors at all.
+    """
+    if not look.layers:
+        both = [row.name for row in served.graph.layers if row.shape and other.graph.rows.get(row.name)]
+        look = replace(look, layers=tuple(both))
+        if not both:
+            raise NotAcceptable(f"models {served.name!r} and {other.name!r} share no layer")
+    look.check(served)
+    look.check(other)
+    return look
+
+
+async def compare(
+    request: Request,
+    body: bytes,
+    served: ServedModel,
+    other: ServedModel,
+    services: Services,
+    stages: Stages,
+    look: Look,
+) -> Response:
+    """The answer to a look at one model against another; each reads the pictures by its own card."""
+    limit = services.settings.max_answer_bytes
+    rows = await rows_of(request, body, served, services, stages)
+    theirs = await rows_of(request, body, other, services, stages)
+    for model in (served, other):
+        look.at_once(model, 1, limit)
+    found = {name: LayerComparison(name) for name in look.layers}
+    for row, their_row in zip(rows, theirs, strict=True):  # one by one, so that only one picture's values are held
+        values = await _values(served, row, look, stages)
+        against = await _values(other, their_row, look, stages)
+        with stages.measure("encode"):
+            await asyncio.to_thread(_add, found, values, against)
+    if stages.statistics:
+        stages.statistics.looked_inside(len(rows), stages.seconds["infer"], together=False)
+    return json_answer(_payload(served, other, len(rows), list(found.values())), limit)
+
+
+async def _values(model: ServedModel, row: Row, look: Look, stages: Stages) -> LayerValues:
+    values = await model.look_inside([row], look.layers, lambda values: values, look.selection)
+    for stage, seconds in (("queue", values.queue_seconds), ("infer", values.infer_seconds)):
+        stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
+    return values
+
+
+def _add(found: dict[str, LayerComparison], values: LayerValues, against: LayerValues) -> None:
+    for name, comparison in found.items():
+        comparison.add(values.maps[name], against.maps[name])
+
+
+def _payload(served: ServedModel, other: ServedModel, count: int, found: Sequence[LayerComparison]) -> dict[str, Any]:
+    return {
+        "model": served.name,
+        "version": served.version,
+        "against": {"model": other.name, "version": other.version},
+        "images": count,
+        "layers": [_row(served, comparison) for comparison in found],
+    }
+
+
+def _row(served: ServedModel, comparison: LayerComparison) -> dict[str, Any]:
+    return {
+        "name": comparison.name,
+        "op": served.graph.layer(comparison.name).op,
+        "shape": list(comparison.shape),
+        "against_shape": list(comparison.against_shape),
+        "cosine": comparison.cosine,
+        "largest_difference": comparison.largest_difference,
+        "magnitude": comparison.magnitude,
+    }
