@@ -76,7 +76,7 @@ async def _activation(
         if media_type == NPZ:
             return sized(npz({"activation": found.values}), NPZ, limit)
         card = served.image_card().input
-        drawn = await services.decoder.draw_on(picture, lambda image: overlay(image, found.values, card))
+        drawn = await services.decoder.draw_on(picture, lambda image: overlay(image, found.values, card, found.spacing))
         return sized(drawn, PNG, limit)
 
 

@@ -15,6 +15,8 @@ from service.inference.feature_maps import LayerValues
 from service.inference.head import LinearHead
 from service.inference.model import Row, ServedModel
 from service.inference.occlusion import boxes, grid, hidden
+from service.inference.overlay import Spacing
+from service.inference.receptive_field import ReceptiveField
 
 Numbers = NDArray[np.float64]
 
@@ -38,6 +40,8 @@ class ClassActivation:
     logit: float | None
     queue_seconds: float
     infer_seconds: float
+    spacing: tuple[Spacing, Spacing] | None = None
+    """Where the places of the layer lie in the input; None: evenly over all of it."""
 
 
 def index_of(label: str, card: ModelCard) -> int:
@@ -70,7 +74,10 @@ async def _by_cam(
     def finish(values: LayerValues) -> ClassActivation | None:
         scored = _scored(values.maps[card.output.name], card, index)
         found = _exact(head, values.maps, card, scored.index)
-        return found and ClassActivation(scored, "cam", *found, values.queue_seconds, values.infer_seconds)
+        if found is None:
+            return None
+        spacing = _spacing(served.graph.rows[head.layer].receptive_field, card)
+        return ClassActivation(scored, "cam", *found, values.queue_seconds, values.infer_seconds, spacing)
 
     return await served.look_inside([row], list(dict.fromkeys((head.layer, head.logits, card.output.name))), finish)
 
@@ -89,6 +96,17 @@ def _exact(
     rounding = 2e-2 if features.dtype == np.float16 else 1e-3
     magnitude = float(np.abs(values).sum()) + abs(bias)
     return (values, bias, logit) if abs(values.sum() + bias - logit) <= rounding * magnitude else None
+
+
+def _spacing(field: ReceptiveField | None, card: ModelCard) -> tuple[Spacing, Spacing] | None:
+    """The centres of what the places of a layer see; None where that is not known."""
+    if field is None:
+        return None
+    size, step, start = (
+        np.broadcast_to(np.asarray(lengths, float), 2) for lengths in (field.size, field.step, field.start)
+    )
+    firsts, steps = (start + size / 2) / card.input.size, step / card.input.size
+    return Spacing(float(firsts[0]), float(steps[0])), Spacing(float(firsts[1]), float(steps[1]))
 
 
 async def _by_occlusion(

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,22 @@ class Span:
         return self.start + (np.arange(begin, end) + 0.5) / pixels * self.length
 
 
+@dataclass(frozen=True)
+class Spacing:
+    """Along one axis: where the centre of a map's first place lies in the model's input, and how far it is to the next.
+
+    In lengths of that input.
+    """
+
+    first: float
+    step: float
+
+    @classmethod
+    def even(cls, places: int) -> Self:
+        """The map covers the input."""
+        return cls(0.5 / places, 1 / places)
+
+
 def spans(size: tuple[int, int], card: InputCard) -> tuple[Span, Span]:
     """Down and across: how an upright picture of (width, height) `size` lies in the input that the card asks for."""
     (width, height), (down, across) = size, card.size
@@ -54,13 +71,17 @@ def _padded(extent: float, target: int) -> Span:
     return Span((target - pixels) // 2 / target, pixels / target)
 
 
-def overlay(image: Image.Image, values: Numbers, card: InputCard) -> bytes:
+def overlay(
+    image: Image.Image, values: Numbers, card: InputCard, spacing: tuple[Spacing, Spacing] | None = None
+) -> bytes:
     """A PNG of the size of `image` ("RGB", upright), in colours where `values` [H, W] of the model's input are high.
 
     The map is made larger by Catmull-Rom's cubic; nothing is coloured where it is 0 or less, and its highest value is
-    yellow (viridis). What the model was not shown is dark.
+    yellow (viridis). What the model was not shown is dark. `spacing`, down and across, says where the places lie, by
+    default evenly over the whole input.
     """
     down, across = spans(image.size, card)
+    lines, posts = spacing or (Spacing.even(values.shape[0]), Spacing.even(values.shape[1]))
     pixels = np.array(image)
     height, width = pixels.shape[:2]
     with np.errstate(invalid="ignore"):
@@ -72,7 +93,8 @@ def overlay(image: Image.Image, values: Numbers, card: InputCard) -> bytes:
         for left in range(0, width, TILE[1]):
             columns = across.places(left, min(left + TILE[1], width), width)
             tile = pixels[top : top + TILE[0], left : left + TILE[1]]
-            tile[:] = _blended(tile, _sampled(shares, rows, columns), _seen(rows, columns))
+            sampled = _sampled(shares, (rows - lines.first) / lines.step, (columns - posts.first) / posts.step)
+            tile[:] = _blended(tile, sampled, _seen(rows, columns))
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG", compress_level=1)
     return encoded.getvalue()
@@ -84,26 +106,26 @@ def _seen(rows: Numbers, columns: Numbers) -> NDArray[np.bool_]:
 
 
 def _sampled(values: Numbers, rows: Numbers, columns: Numbers) -> Numbers:
-    """`values` at these places of the input, 0 to 1 each way: [rows, columns]."""
+    """`values` at these places of the map, in its own rows and columns and parts of them: [rows, columns]."""
     sampled = _cubic(rows, values.shape[0]) @ values @ _cubic(columns, values.shape[1]).T
     return np.clip(sampled, 0, 1)
 
 
-def _cubic(places: Numbers, length: int) -> Numbers:
-    """[places, length]: the weights with which a value at each place is made of the `length` values of the map.
+def _cubic(centres: Numbers, length: int) -> Numbers:
+    """[centres, length]: the weights with which a value at each centre is made of the `length` values of the map.
 
     Keys, "Cubic convolution interpolation for digital image processing" (1981), with a = -1/2; at the ends, the
     outermost value goes on.
     """
-    centres = np.clip(places, 0, 1) * length - 0.5
+    centres = np.clip(centres, -0.5, length - 0.5)
     first = np.floor(centres).astype(int)
-    weights = np.zeros((len(places), length))
+    weights = np.zeros((len(centres), length))
     for step in range(-1, 3):
         distance = np.abs(centres - (first + step))
         near = (1.5 * distance - 2.5) * distance**2 + 1
         far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
         weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
-        weights[np.arange(len(places)), np.clip(first + step, 0, length - 1)] += weight
+        weights[np.arange(len(centres)), np.clip(first + step, 0, length - 1)] += weight
     return weights
 
 

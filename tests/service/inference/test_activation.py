@@ -12,8 +12,10 @@ from onnx import numpy_helper
 from PIL import Image
 
 from service.errors import UnknownName
-from service.inference.activation import index_of
+from service.inference.activation import _spacing, index_of
+from service.inference.graph import Graph
 from service.inference.head import LinearHead
+from service.inference.overlay import Spacing
 from tests.service.fashion import fashion
 from tests.service.inference.small import run
 from tests.service.tiny import tiny_card, tiny_onnx
@@ -109,3 +111,10 @@ def test_a_class_goes_by_its_name_or_its_index() -> None:
 def test_a_class_that_there_is_not_is_told_with_the_nearest(label: str) -> None:
     with pytest.raises(UnknownName, match="green"):
         index_of(label, tiny_card(tiny_onnx()))
+
+
+def test_the_map_lies_where_its_layer_sees() -> None:
+    card = tiny_card(tiny_onnx())
+    field = Graph.of(tiny_onnx()).rows["stem.relu"].receptive_field
+    assert _spacing(field, card) == (Spacing.even(8), Spacing.even(8))
+    assert _spacing(None, card) is None

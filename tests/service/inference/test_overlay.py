@@ -9,7 +9,7 @@ from service.errors import TooLarge, UnreadablePicture
 from service.inference.budget import PixelBudget
 from service.inference.card import InputCard
 from service.inference.inputs import draw_on_picture, read_picture
-from service.inference.overlay import overlay
+from service.inference.overlay import Spacing, overlay
 
 Fit = Literal["stretch", "crop", "pad"]
 GREY = Image.new("RGB", (60, 40), (128, 128, 128))
@@ -105,3 +105,14 @@ def test_the_budget_is_held_for_twice_the_pixels_while_it_is_drawn_on() -> None:
     budget = PixelBudget(5000)
     left = draw_on_picture(encoded.getvalue(), lambda _: budget._free, max_pixels=2400, budget=budget)
     assert (left, budget._free) == (200, 5000)
+
+
+def test_the_places_of_a_map_lie_where_their_layer_sees() -> None:
+    """Three places of 8 pixels in an input of 28: the pooling has left out the last four."""
+    values = np.diag([0.0, 1.0, 0.0])
+    spacing = Spacing(4 / 28, 8 / 28), Spacing(4 / 28, 8 / 28)
+    black, wanted = Image.new("RGB", (28, 28)), card(size=(28, 28))
+    for drawn, middle in ((overlay(black, values, wanted, spacing), 12), (overlay(black, values, wanted), 14)):
+        strength = pixels(drawn).sum(axis=2)
+        assert (strength[middle - 1 : middle + 1, middle - 1 : middle + 1] == strength.max()).all()
+        assert (strength == strength.max()).sum() == 4
