@@ -35,3 +35,10 @@ def test_what_is_hidden_has_the_mean_of_each_channel_and_nothing_else_changes() 
     assert (masked[untouched] == pixels[untouched]).all()
     first = hidden(pixels.transpose(2, 0, 1).astype(np.float32), place, card(6, 5, "NCHW", "float32"))
     np.testing.assert_allclose(first[:, 2, 3], pixels.mean(axis=(0, 1)), rtol=1e-6)
+
+
+def test_a_place_lies_in_the_middle_of_what_is_hidden_for_it() -> None:
+    places = boxes(card(224, 224))
+    assert places[15] == (slice(0, 48), slice(0, 48))
+    assert places[17] == (slice(0, 48), slice(32, 80))
+    assert places[-1] == (slice(192, 224), slice(192, 224))
