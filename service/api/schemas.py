@@ -233,7 +233,10 @@ class ClassActivationMap(TypedDict):
     ]
     logit: Annotated[float | None, Field(description="cam: the score, which `values` and `bias` add up to")]
     bias: float | None
-    shape: Annotated[list[int], Field(description="height and width of the map: of the last spatial layer, or even parts of the input")]
+    shape: Annotated[
+        list[int],
+        Field(description="height and width of the map: of the last spatial layer, or even parts of the input"),
+    ]
     values: Annotated[list[list[float]], Field(description="row by row, from the top")]
 
 
