@@ -14,6 +14,8 @@ def test_inputs_add_up_to_one_cosine_and_the_largest_difference() -> None:
     assert found.cosine == pytest.approx(cosine, abs=1e-6)
     assert found.largest_difference == pytest.approx(np.abs(ours - theirs).max())
     assert found.magnitude == pytest.approx(np.abs(ours).max())
+    found.add(np.zeros(4), np.zeros(4))  # a later input that is alike does not hide an earlier difference
+    assert found.largest_difference == pytest.approx(np.abs(ours - theirs).max())
 
 
 def test_the_same_values_are_alike_and_opposite_ones_are_not() -> None:
