@@ -132,6 +132,14 @@ def test_constant_node_is_a_weight_left_out_of_the_table_yet_a_layer() -> None:
     assert graph.totals.layers == 1
 
 
+def test_an_output_of_the_model_is_no_plumbing() -> None:
+    nodes = [helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Shape", ["shape"], ["rank"])]
+    graph = Graph.of(build([*nodes, helper.make_node("Relu", ["x"], ["y"])], {"x": ["N", 3]}, ["y", "rank"]))
+    assert [(row.name, row.kind, row.inputs) for row in graph.layers] == [
+        ("rank", None, ()), ("y", "activation", ("x",)),
+    ]  # fmt: skip
+
+
 def test_numbers_that_steer_an_operation_are_no_parameters() -> None:
     weights: dict[str, Array] = {
         "target": np.array([-1, 2]),

@@ -117,14 +117,56 @@ STILL = ReceptiveField(3, 1, 0)
         ("ConvTranspose", {"pads": [1, 0, 1, 0]}, {"w": weight(2, 2, 3, 3)}, ReceptiveField((5, 5), (1, 1), (-1, -2))),
         ("AveragePool", {"kernel_shape": [2, 2], "dilations": [1, 1]}, {}, ReceptiveField(4, 1, 0)),
         ("CumSum", {}, {"axis": np.array(2)}, None),
+        ("Split", {"axis": 3, "num_outputs": 1}, {}, None),
+        ("Slice", {}, {"from": np.array([-3]), "to": np.array([9]), "at": np.array([3])}, "rows moved by three"),
+        (
+            "Resize",
+            {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"},
+            {"roi": np.array([0, 0, 0, 0, 1, 1, 0.5, 0.5], np.float32), "scales": np.ones(4, np.float32)},
+            None,
+        ),
         ("GlobalMaxPool", {}, {}, None),
     ],
 )
 def test_each_operator(op: str, attributes: Any, more: dict[str, Array], expected: object) -> None:
     if expected == "rows moved":
         expected = ReceptiveField((3, 3), (1, 1), (0, 1))
+    if expected == "rows moved by three":
+        expected = ReceptiveField((3, 3), (1, 1), (0, 3))
     node = helper.make_node(op, ["a", *more], ["y"], **attributes)
     assert after(node, opset=19, **more) == expected
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [helper.make_node("CumSum", ["a", "two"], ["b"]), helper.make_node("Add", ["a", "b"], ["y"])],
+        [helper.make_node("Transpose", ["a"], ["b"], perm=[0, 1, 3, 2]), helper.make_node("Add", ["a", "b"], ["y"])],
+        [helper.make_node("Transpose", ["a"], ["b"], perm=[0, 2, 1, 3]), helper.make_node("Conv", ["b", "w"], ["y"])],
+        [helper.make_node("Slice", ["a", "nought", "one", "three"], ["b"]), helper.make_node("Mul", ["a", "b"], ["y"])],
+        [helper.make_node("Concat", ["a", "a"], ["y"], axis=3)],
+    ],
+)
+def test_what_mixes_places_sees_the_whole_picture(nodes: list[onnx.NodeProto]) -> None:
+    steering = {"nought": np.array([0]), "one": np.array([1]), "three": np.array([3]), "two": np.array(2)}
+    assert after(*nodes, opset=18, w=weight(2, 6, 1, 1), **steering) is None
+
+
+def test_axes_that_older_opsets_have_as_attributes_are_read() -> None:
+    assert after(helper.make_node("ReduceMean", ["a"], ["y"], axes=[1]), opset=13) == STILL
+    assert after(helper.make_node("Unsqueeze", ["a"], ["y"], axes=[1]), opset=11) == STILL
+
+
+def test_lengths_that_are_not_known_are_not_taken_for_equal() -> None:
+    nodes = [helper.make_node("Conv", ["x", "k"], ["a"]), helper.make_node("Reshape", ["a", "to"], ["y"])]
+    model = build(nodes, {"x": ["N", 1, "long"]}, ["y"], {"k": weight(2, 1, 3), "to": np.array([0, 1, -1])})
+    assert field(model, "a") == ReceptiveField(3, 1, 0)
+    assert field(model, "y") is None
+
+
+def test_an_operator_of_another_domain_is_not_the_one_of_that_name() -> None:
+    nodes = [helper.make_node("Conv", ["x", "k"], ["a"]), helper.make_node("Relu", ["a"], ["y"], domain="mine")]
+    assert field(build(nodes, {"x": ["N", 1, 8]}, ["y"], {"k": weight(1, 1, 3)}), "y") is None
 
 
 def test_squeeze_and_excitation_sees_the_whole_picture() -> None:
