@@ -22,7 +22,7 @@ from service.app import create_app
 from service.check import MOST_SHOWN, Checked, install
 from service.errors import ConvscopeError, InvalidRequest, ProviderUnavailable
 from service.inference.card import ModelCard
-from service.server import Server
+from service.server import UNCLEAN, Server
 from service.settings import PREFIX, Settings
 
 REFUSED = 2
@@ -128,7 +128,7 @@ def run_serve(options: argparse.Namespace) -> int:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; the exit status, 0 unless it could not start."""
+    """Serve until SIGINT or SIGTERM; the exit status: 0 unless it could not start, or cut requests off at the end."""
     # The event loop must not wait its usual 5 ms for a thread that encodes feature maps to let go of the interpreter.
     sys.setswitchinterval(0.0005)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -139,11 +139,11 @@ def serve(settings: Settings) -> int:
         log.error("%s", error)  # noqa: TRY400 - the sentence says it all
         return NOT_STARTED
     # Access is counted in /metrics; a line a request would cost more than answering a small one does.
-    config = uvicorn.Config(app, settings.host, settings.port, log_config=None, access_log=False)
+    config = uvicorn.Config(app, settings.host, settings.port, log_config=None, access_log=False, ws="none")
     lifecycle = app.state.services.lifecycle
     server = Server(config, lifecycle, settings.pre_drain_ms / 1000, settings.drain_timeout_ms / 1000)
     server.run()
-    return 0 if server.started else NOT_STARTED
+    return NOT_STARTED if not server.started else UNCLEAN if server.unclean else 0
 
 
 def _settings() -> Settings:

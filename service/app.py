@@ -77,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Serves convolutional networks from ONNX, and shows every layer at work.",
         lifespan=partial(_lifespan, services),
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.services = services
     app.add_middleware(

@@ -7,6 +7,7 @@ what was accepted is finished; the socket closes; exit status 0.
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import threading
@@ -33,15 +34,18 @@ class Server(uvicorn.Server):
         self._pre_drain = pre_drain
         self._drain_timeout = drain_timeout
         self._drain: asyncio.Task[None] | None = None
+        self.unclean = False
+        """Whether requests were cut off."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        """Begin the drain. Called for SIGINT and SIGTERM, on the thread of the event loop."""
+        """Begin the drain, or at a second signal end it. Called for SIGINT and SIGTERM, on the event loop's thread."""
+        loop = asyncio.get_running_loop()
         if self._lifecycle.leaving:
-            self.should_exit = self.force_exit = True
+            loop.call_soon_threadsafe(self._cut_off)
             return
         self._lifecycle.leave()
         threading.Thread(target=self._watch, daemon=True, name="drain-watchdog").start()
-        asyncio.get_running_loop().call_soon_threadsafe(self._begin)
+        loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
         self._drain = asyncio.create_task(self._drain_and_exit())
@@ -55,8 +59,16 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(self._drain_timeout):
                 await self._lifecycle.idle()
         except TimeoutError:
-            log.exception("requests are left unanswered: the drain took more than %g s", self._drain_timeout)
-            self.force_exit = True
+            self._cut_off()
+        self.should_exit = True
+
+    def _cut_off(self) -> None:
+        """Give up what is still being answered; each client is told so."""
+        self.unclean = self.unclean or bool(self.server_state.tasks)
+        log.error("cut off: %d requests are left unanswered", len(self.server_state.tasks))
+        for task in self.server_state.tasks:
+            task.cancel()
+        self._lifecycle.drain()
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -76,6 +88,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(TICK)
             if all(getattr(connection, "cycle", True) for connection in self.server_state.connections):
                 break
+        # An answer that its client does not read to the end must not hold up the exit.
+        self.config.timeout_graceful_shutdown = math.ceil(LAST_SECONDS / 2)
         await super().shutdown(sockets)
 
     def _watch(self) -> None:

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     max_answer_bytes: PositiveInt = Field(
         256 * MIB, description="largest answer, and most feature-map values held for it"
     )
-    upload_timeout_ms: PositiveInt = Field(60_000, description="longest time for a body to come in, in milliseconds")
+    upload_timeout_ms: PositiveInt = Field(30_000, description="longest time for a body to come in, in milliseconds")
     timeout_ms: PositiveInt = Field(30_000, description="deadline of a request, from its last byte in, in milliseconds")
 
     pre_drain_ms: NonNegativeInt = Field(

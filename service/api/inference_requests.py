@@ -82,6 +82,8 @@ def _parameters(owner: Mapping[str, Any], called: str) -> Mapping[str, Any]:
     parameters = owner.get("parameters", {})
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"the parameters of {called} are an object")
+    if any(name.startswith("shared_memory") for name in parameters):
+        raise InvalidRequest(f"{called} is to lie in shared memory, which is not among the extensions of this server")
     return parameters
 
 

@@ -64,6 +64,11 @@ class _Exchange:
                 while self._body_to_come and not self._stages.admitted:
                     await heard()  # it will be refused; were it closed unread, the client would lose the refusal
                 await app(self._scope, heard, self._answer)
+            except asyncio.CancelledError:  # the service cannot wait any longer
+                if self._status is not None:
+                    raise
+                sorry = problem(self._scope["path"], 503, "the service stopped before this was answered", retry_after=1)
+                await sorry(self._scope, receive, self._answer)
             except Exception:
                 log.exception("request %s failed", self._id)
                 if self._status is not None:
@@ -102,7 +107,7 @@ class _Exchange:
 
     def _count(self, status: int) -> None:
         self._metrics.request_duration.labels(self._endpoint(), str(status)).observe(self._stages.total)
-        if self._stages.model:
+        if self._stages.model and status < 400:
             self._metrics.observe_stages(*self._stages.model, self._stages.seconds)
         if self._stages.statistics:
             self._stages.statistics.ended(self._stages.seconds, self._stages.total, succeeded=status < 400)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import nullcontext
 
 from fastapi import APIRouter, Request, Response
 
@@ -14,13 +15,22 @@ from service.api.protocol import INFERENCE_REQUEST, InferenceResponse
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.api.tensors import Array
-from service.errors import DeadlineExceeded, InvalidRequest, RunFailed, TooLarge, UnknownName, UnsupportedType
+from service.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotAcceptable,
+    RunFailed,
+    TooLarge,
+    UnknownName,
+    UnsupportedType,
+)
 from service.inference.classification import classifications
 from service.inference.feature_maps import LayerValues
 from service.inference.model import ServedModel, fed_wrongly
 
 OCTETS = "application/octet-stream"
 HEADER_LENGTH = "Inference-Header-Content-Length"
+LARGE_JSON = 2**20
 
 router = APIRouter(tags=["open inference"])
 
@@ -59,8 +69,11 @@ async def _infer(request: Request, body: bytes, served: ServedModel, services: S
     arrived, limit = asyncio.get_running_loop().time(), services.settings.max_answer_bytes
     with stages.measure("decode"):
         lengths = request.headers.getlist(HEADER_LENGTH)
-        asked = await asyncio.to_thread(_decode, body, lengths, served)
+        async with services.large_json if len(body) > LARGE_JSON and not lengths else nullcontext():
+            asked = await asyncio.to_thread(_decode, body, lengths, served)
     outputs = asked.outputs or [RequestedOutput(name, asked.binary) for name in served.model.outputs]
+    if not outputs:
+        raise NotAcceptable("none of the model's outputs can be put into an answer: their types are not numpy's")
     acceptable(request, [OCTETS if any(output.binary for output in outputs) else JSON])
     names = [output.name for output in outputs]
     deadline = None if asked.timeout is None else arrived + asked.timeout
@@ -89,10 +102,10 @@ async def _values(
 ) -> LayerValues:
     """The model's outputs come from the batcher; as soon as a layer is among them, all come from looking inside."""
     rows = served.model.signature.rows(feed)
+    if rows > (most := services.settings.max_queue_size):  # before the batcher, which would get each row apart
+        raise TooLarge(f"{rows} rows can never fit a queue of {most}")
     try:
         if set(names) <= set(served.model.outputs):
-            if rows > (most := services.settings.max_queue_size):  # before the batcher, which would get each row apart
-                raise TooLarge(f"{rows} rows can never fit a queue of {most}")
             return await served.infer(feed)
         values = await served.feature_maps.compute(feed, names)
     except RunFailed as error:

@@ -1,5 +1,6 @@
 """What the doors work with: made once by `app`, handed to every handler."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -29,6 +30,8 @@ class Services:
     lifecycle: Lifecycle
     statistics: StatisticsBook
     profiles: ProfileBook = field(default_factory=ProfileBook)
+    large_json: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Held while a large JSON body is read: Python's parser keeps everybody else waiting, so one at a time."""
 
 
 def services_of(request: Request) -> Services:

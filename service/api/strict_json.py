@@ -7,9 +7,9 @@ from service.errors import InvalidRequest, TooLarge
 
 # As Python objects, JSON takes up to twenty times its bytes, and nothing else happens in the process while it is read:
 # these bound both. What is larger comes as binary data.
-MOST_VALUES = 2_000_000
-MOST_ARRAYS = 700_000
-MOST_OBJECTS = 100_000
+MOST_VALUES = 500_000
+MOST_ARRAYS = 200_000
+MOST_OBJECTS = 50_000
 
 
 def read_object(text: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from service.errors import MissingCard, RunFailed
 from service.inference.batcher import Batched, MicroBatcher
 from service.inference.card import ModelCard
 from service.inference.channels import CHANNELS
+from service.inference.datatypes import DTYPES
 from service.inference.feature_maps import Answer, FeatureMaps, LayerValues
 from service.inference.graph import Graph
 from service.inference.head import LinearHead
@@ -87,7 +88,8 @@ class Model:
         self.session = session
         self.batches = batches
         self.signature = Signature.of(session.get_inputs(), session.get_outputs(), batches=batches)
-        self.outputs: list[str] = [output.name for output in self.signature.outputs]
+        self.outputs = [output.name for output in self.signature.outputs if output.datatype in DTYPES]
+        """Those that numpy can hold; onnxruntime fails when it is asked for another, bfloat16 for one."""
 
     @property
     def provider(self) -> str:
@@ -105,6 +107,8 @@ class Model:
         return unstack(batch)
 
     def _run(self, feed: Row) -> Row:
+        if not self.outputs:
+            raise RunFailed("none of the model's outputs is of a type that numpy has")
         try:
             values = self.session.run(self.outputs, feed)
         except Exception as error:  # onnxruntime raises a class of its own for every status, all plain Exceptions

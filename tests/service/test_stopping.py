@@ -1,6 +1,7 @@
 """Real processes, real signals, real clients: no accepted request goes without its answer."""
 
 import asyncio
+import json
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from tests.service.server import PATIENCE, Server, free_port, running
 Picture = Callable[..., bytes]
 PREDICT = "/v1/models/tiny/predict"
 PNG = {"Content-Type": "image/png"}
+REQUESTS, INFER = "convscope_request_duration_seconds_count", "/v2/models/{model}/infer"
 
 
 @pytest.fixture
@@ -101,29 +103,61 @@ async def test_it_serves_on_through_the_pre_drain_but_is_not_ready(
         assert await ended(server) == 0
 
 
-async def test_a_drain_that_never_ends_is_cut_off(models: Path, tmp_path: Path) -> None:
-    with running(models, tmp_path / "log", drain_timeout_ms=200) as server:
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+@pytest.mark.parametrize("second", [False, True])
+async def test_a_drain_that_never_ends_is_cut_off_and_whoever_waits_is_told(
+    models: Path, tmp_path: Path, second: bool
+) -> None:
+    """By its deadline, or by a second signal."""
+    with running(models, tmp_path / "log", drain_timeout_ms=600_000 if second else 300) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(
             f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n".encode()
         )
         await writer.drain()
         async with httpx.AsyncClient(base_url=server.url) as client:
             await in_flight(client, 1)
-        server.process.send_signal(signal.SIGTERM)
-        await ended(server)
-        writer.transport.abort()
+            server.process.send_signal(signal.SIGTERM)
+            if second:
+                while (await client.get("/v2/health/ready")).status_code != 503:
+                    pass
+                server.process.send_signal(signal.SIGTERM)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"the service stopped before this was answered" in answer
+        assert await ended(server) == 1
+        writer.close()
     assert "left unanswered" in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
 
 
-async def test_a_second_signal_ends_it_at_once(models: Path, tmp_path: Path) -> None:
+async def test_a_second_signal_cuts_the_pre_drain_short(models: Path, tmp_path: Path) -> None:
     with running(models, tmp_path / "log", pre_drain_ms=600_000) as server:
         server.process.send_signal(signal.SIGTERM)
         async with httpx.AsyncClient(base_url=server.url) as client:
             while (await client.get("/v2/health/ready")).status_code != 503:
                 pass
         server.process.send_signal(signal.SIGTERM)
-        await ended(server)
+        assert await ended(server) == 0
+
+
+async def test_an_answer_that_nobody_reads_does_not_hold_up_the_exit(models: Path, tmp_path: Path) -> None:
+    with running(models, tmp_path / "log") as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+        path = "/v2/models/tiny/infer"
+        pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1000, 8, 8, 3]}
+        layers = [{"name": name} for name in ("input.scaled", "stem.conv", "stem.relu")]
+        question = {"inputs": [{**pixels, "parameters": {"binary_data_size": 192_000}}], "outputs": layers}
+        asked = json.dumps(question).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n"
+        head += f"Inference-Header-Content-Length: {len(asked)}\r\nContent-Length: {len(asked) + 192_000}\r\n\r\n"
+        writer.write(head.encode() + asked + bytes(192_000))
+        await writer.drain()
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            while not sample((await client.get("/metrics")).text, REQUESTS, endpoint=INFER, status="200"):
+                pass
+        server.process.send_signal(signal.SIGTERM)
+        assert await ended(server) == 0
+        writer.transport.abort()
 
 
 async def test_two_replicas_restarted_in_turn_fail_no_request(models: Path, tmp_path: Path, picture: Picture) -> None:
