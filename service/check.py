@@ -22,6 +22,7 @@ from service.inference.preprocessing import MOST_PIXELS, Trial, trials
 from service.inference.proof import prove
 from service.inference.providers import Providers
 from service.inference.repository import FILE
+from service.inference.soundness import age_explained, check_sound
 
 MOST_SHOWN = 8
 
@@ -43,8 +44,10 @@ class Checked:
         """Open and try `file`; a card that it has is taken, else one is drafted. Raises ModelRejected."""
         try:
             proto = onnx.load(file, load_external_data=False)
+            check_sound(proto)
             graph = Graph.of(proto)
-            session = open_session(str(file), Providers.of("auto"), threads=0)
+            with age_explained(proto):
+                session = open_session(str(file), Providers.of("auto"), threads=0)
         except Exception as error:  # protobuf, onnx and onnxruntime each raise classes of their own
             raise ModelRejected(f"{file} cannot be opened: {error}") from error
         own = read_card(proto, file.parent / "card.json")

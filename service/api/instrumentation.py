@@ -107,7 +107,7 @@ class _Exchange:
 
     def _count(self, status: int) -> None:
         self._metrics.request_duration.labels(self._endpoint(), str(status)).observe(self._stages.total)
-        if self._stages.model and status < 400:
+        if self._stages.model:
             self._metrics.observe_stages(*self._stages.model, self._stages.seconds)
         if self._stages.statistics:
             self._stages.statistics.ended(self._stages.seconds, self._stages.total, succeeded=status < 400)

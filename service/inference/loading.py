@@ -18,7 +18,7 @@ from service.inference.feature_maps import FeatureMaps
 from service.inference.graph import Graph
 from service.inference.model import Model, Row, ServedModel
 from service.inference.proof import prove
-from service.inference.soundness import check_sound
+from service.inference.soundness import age_explained, check_sound
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class Loader:
             proto = onnx.load(file)
             check_sound(proto)
             graph = Graph.of(proto)
-            session = self.open_session(str(file))
+            with age_explained(proto):
+                session = self.open_session(str(file))
         except Exception as error:  # protobuf, onnx and onnxruntime each raise classes of their own
             raise ModelRejected(f"{file.name} cannot be opened: {error}") from error
         card = read_card(proto, file.parent.parent / "card.json")

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx
 
@@ -11,21 +12,30 @@ from service.errors import ModelRejected
 from service.inference.subgraph import bodies
 
 OLDEST_OPSET = 7
-"""Before, Add and its like broadcast in another way, and onnxruntime has no implementation of them."""
+"""Before, Add and its like broadcast in another way, and onnxruntime does not know them; other operators it runs."""
 
 
 def check_sound(model: onnx.ModelProto) -> None:
-    """Raises ModelRejected, with the reason, for an opset that is too old and for what crashes onnxruntime."""
-    for entry in model.opset_import:
-        if entry.domain in ("", "ai.onnx") and entry.version < OLDEST_OPSET:
-            raise ModelRejected(
-                f"it is of opset {entry.version}, and onnxruntime runs {OLDEST_OPSET} and later: "
-                "onnx.version_converter, or exporting it anew, makes it so"
-            )
+    """Raises ModelRejected, with the reason, for what crashes onnxruntime."""
     for node in _nodes(model):
         # onnxruntime 1.31 opens it, and the first run kills the process. The specification wants each part named.
         if node.op_type == "Split" and not all(node.output):
             raise ModelRejected(f"its Split of {node.input[0]!r} has a part without a name, which crashes onnxruntime")
+
+
+@contextmanager
+def age_explained(model: onnx.ModelProto) -> Iterator[None]:
+    """Raises ModelRejected for what fails within, if the model's age is the likely reason; else lets it through."""
+    try:
+        yield
+    except Exception as error:
+        for entry in model.opset_import:
+            if entry.domain in ("", "ai.onnx") and entry.version < OLDEST_OPSET:
+                raise ModelRejected(
+                    f"it is of opset {entry.version}, of which onnxruntime runs only a part ({error}); "
+                    f"onnx.version_converter, or exporting it anew, gives opset {OLDEST_OPSET} or later"
+                ) from error
+        raise
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
