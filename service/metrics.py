@@ -28,7 +28,7 @@ class Metrics:
         )
         self.stage_duration = Histogram(
             "convscope_stage_duration_seconds",
-            f"Time of one request in one stage: {', '.join(STAGES)}",
+            f"Time of one request, answered or refused, in one stage that it reached: {', '.join(STAGES)}",
             (*MODEL, "stage"),
             buckets=STAGE_BUCKETS,
             registry=registry,
