@@ -103,7 +103,7 @@ class _Form:
         self._delimiter = delimiter
         self._body = body
         self._max_pictures = max_pictures
-        self._name = self._value = self._disposition = b""
+        self._name = self._disposition = b""
         self.parts: list[list[bytes]] = []
         self.complete = False
 
@@ -113,7 +113,7 @@ class _Form:
             count = max(self._body.count(self._delimiter), self._max_pictures + 1)
             raise _too_many(count, self._max_pictures)
         self.parts.append([])
-        self._name = self._value = self._disposition = b""
+        self._name = self._disposition = b""
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
         self._name = data[start:end].lower()
