@@ -14,11 +14,11 @@ import onnx
 import onnxruntime as ort
 
 from service.errors import ProviderUnavailable
-from service.inference.card import ModelCard
-from service.inference.loading import read_card
-from service.inference.model import Row, open_session, stack
-from service.inference.proof import CUDA_TOLERANCE
-from service.inference.providers import Providers
+from service.inference.contract.card import ModelCard
+from service.inference.serving.loading import read_card
+from service.inference.serving.model import Row, open_session, stack
+from service.inference.serving.proof import CUDA_TOLERANCE
+from service.inference.serving.providers import Providers
 
 MODELS = Path(__file__).parents[1] / "models"
 BATCH = 32

@@ -21,10 +21,10 @@ import onnx
 
 from benchmarks.client import Connection
 from benchmarks.serving import FILE, NAME, PATH, PICTURE, ROOT
-from service.inference.feature_maps import FeatureMaps
-from service.inference.graph import Graph
-from service.inference.model import open_session
-from service.inference.providers import Providers
+from service.inference.graph.layers import Graph
+from service.inference.looking.feature_maps import FeatureMaps
+from service.inference.serving.model import open_session
+from service.inference.serving.providers import Providers
 from tests.service.server import Server, running
 
 BATCH = 8

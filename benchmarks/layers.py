@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from service.app import create_app
-from service.inference.profile import BatchProfile, profile
+from service.inference.explaining.profile import BatchProfile, profile
 from service.settings import Settings
 
 MODELS = Path(__file__).parents[1] / "models"

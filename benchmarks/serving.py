@@ -18,8 +18,8 @@ import onnx
 import onnxruntime as ort
 
 from benchmarks.client import Connection, multipart
-from service.inference.inputs import read_picture
-from service.inference.loading import read_card
+from service.inference.inputs.reading import read_picture
+from service.inference.serving.loading import read_card
 from tests.service.server import Server, running
 
 ROOT = Path(__file__).parents[1]

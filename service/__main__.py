@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from service.app import create_app
 from service.check import MOST_SHOWN, Checked, install
 from service.errors import ConvscopeError, InvalidRequest, ProviderUnavailable
-from service.inference.card import ModelCard
+from service.inference.contract.card import ModelCard
 from service.server import UNCLEAN, Server
 from service.settings import PREFIX, Settings
 

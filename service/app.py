@@ -39,14 +39,14 @@ from service.api.services import (
     default_version,
     one_version,
 )
-from service.inference.batcher import MicroBatcher, Observers
-from service.inference.decoding import Decoder
-from service.inference.feature_maps import FeatureMaps
-from service.inference.loading import Loader
-from service.inference.model import Model, Row, open_session, row_key
-from service.inference.providers import Providers
-from service.inference.repository import ModelRepository
-from service.inference.statistics import StatisticsBook
+from service.inference.inputs.decoding import Decoder
+from service.inference.looking.feature_maps import FeatureMaps
+from service.inference.serving.batcher import MicroBatcher, Observers
+from service.inference.serving.loading import Loader
+from service.inference.serving.model import Model, Row, open_session, row_key
+from service.inference.serving.providers import Providers
+from service.inference.serving.repository import ModelRepository
+from service.inference.serving.statistics import StatisticsBook
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings

@@ -11,18 +11,18 @@ import onnxruntime as ort
 from onnx.external_data_helper import uses_external_data
 
 from service.errors import ModelRejected
-from service.inference.card import ModelCard
-from service.inference.classes import classify
-from service.inference.drafting import Draft, draft
-from service.inference.graph import Graph
-from service.inference.inputs import read_picture
-from service.inference.loading import read_card
-from service.inference.model import Model, open_session, stack
-from service.inference.preprocessing import MOST_PIXELS, Trial, trials
-from service.inference.proof import prove
-from service.inference.providers import Providers
-from service.inference.repository import FILE
-from service.inference.soundness import age_explained, check_sound
+from service.inference.contract.card import ModelCard
+from service.inference.contract.classes import classify
+from service.inference.drafting.draft import Draft, draft
+from service.inference.drafting.preprocessing import MOST_PIXELS, Trial, trials
+from service.inference.graph.layers import Graph
+from service.inference.graph.soundness import age_explained, check_sound
+from service.inference.inputs.reading import read_picture
+from service.inference.serving.loading import read_card
+from service.inference.serving.model import Model, open_session, stack
+from service.inference.serving.proof import prove
+from service.inference.serving.providers import Providers
+from service.inference.serving.repository import FILE
 
 MOST_SHOWN = 8
 

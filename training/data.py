@@ -15,7 +15,7 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from service.errors import ConvscopeError, InvalidRequest, UnknownName
-from service.inference.card import InputCard
+from service.inference.contract.card import InputCard
 from training.config import Recipe
 
 TOGETHER = 4  # pictures that share one random draw: v2 draws once a call, and a call for each picture is slow

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from service.inference.card import Evaluation
+from service.inference.contract.card import Evaluation
 from training.data import Examples
 
 AT_ONCE = 250

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service.errors import ConvscopeError
-from service.inference.card import METADATA_KEY, Golden, ModelCard, OutputCard, Parity, Provenance
+from service.inference.contract.card import METADATA_KEY, Golden, ModelCard, OutputCard, Parity, Provenance
 from training.config import Recipe, as_values, command
 from training.data import DataSet, Examples, data_set
 from training.evaluate import Probabilities, Report, by_onnx, by_torch, predict, report

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import onnx
 
-from service.inference.graph import FOLDED_KEY
+from service.inference.graph.layers import FOLDED_KEY
 
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 

@@ -14,10 +14,10 @@ from service.api.schemas import ClassActivationMap
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.errors import InvalidRequest
-from service.inference.activation import AT_A_TIME, ClassActivation, class_activation, index_of
-from service.inference.archive import npz
-from service.inference.model import Row, ServedModel
-from service.inference.overlay import overlay
+from service.inference.explaining.activation import AT_A_TIME, ClassActivation, class_activation, index_of
+from service.inference.looking.archive import npz
+from service.inference.pictures.overlay import overlay
+from service.inference.serving.model import Row, ServedModel
 
 router = APIRouter(tags=["look inside"])
 

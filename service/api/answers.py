@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from pydantic_core import to_json
 
 from service.errors import InvalidRequest, NotAcceptable, TooLarge
-from service.inference.graph import Graph
+from service.inference.graph.layers import Graph
 
 JSON = "application/json"
 NPZ = "application/x-npz"

@@ -13,9 +13,9 @@ from service.api.looking import Look
 from service.api.services import Services
 from service.api.stages import Stages
 from service.errors import NotAcceptable
-from service.inference.comparison import LayerComparison
-from service.inference.feature_maps import LayerValues
-from service.inference.model import Row, ServedModel
+from service.inference.looking.comparison import LayerComparison
+from service.inference.looking.feature_maps import LayerValues
+from service.inference.serving.model import Row, ServedModel
 
 
 def other_model(services: Services, against: str) -> ServedModel:

@@ -18,10 +18,10 @@ from service.api.schemas import FeatureMapComparison, FeatureMapSummaries
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.errors import InvalidRequest, NotAcceptable
-from service.inference.archive import npz
-from service.inference.feature_maps import LayerValues, statistics
-from service.inference.model import ServedModel
-from service.inference.rendering import View, contact_sheet
+from service.inference.looking.archive import npz
+from service.inference.looking.feature_maps import LayerValues, statistics
+from service.inference.pictures.rendering import View, contact_sheet
+from service.inference.serving.model import ServedModel
 
 router = APIRouter(tags=["look inside"])
 

@@ -10,8 +10,8 @@ import numpy as np
 from service.api.strict_json import read_object
 from service.api.tensors import Array, from_binary, from_json, text_of
 from service.errors import InvalidRequest
-from service.inference.datatypes import DTYPES
-from service.inference.signature import Signature, Tensor
+from service.inference.contract.datatypes import DTYPES
+from service.inference.contract.signature import Signature, Tensor
 
 # numpy has no arrays of more axes.
 MOST_AXES = 64

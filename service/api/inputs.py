@@ -8,7 +8,7 @@ from service.api.bodies import pictures_of
 from service.api.examples import ANKLE_BOOT
 from service.api.services import Services
 from service.api.stages import Stages
-from service.inference.model import Row, ServedModel
+from service.inference.serving.model import Row, ServedModel
 
 LARGE = 2**20  # bytes of a body
 

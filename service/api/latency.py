@@ -10,8 +10,8 @@ from service.api.examples import LATENCY
 from service.api.presence import while_wanted
 from service.api.schemas import BatchLatency, Latency, LatencyProfile, StageLatency
 from service.api.services import Served, Services, ServicesOf
-from service.inference.model import ServedModel
-from service.inference.profile import BatchProfile, Profile
+from service.inference.explaining.profile import BatchProfile, Profile
+from service.inference.serving.model import ServedModel
 from service.metrics import histogram_quantile
 
 router = APIRouter(tags=["look inside"], dependencies=[Depends(accepts_json)])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from service.api.answers import accepts_json, json_answer
 from service.api.schemas import LayerTable
 from service.api.services import Served, ServicesOf
-from service.inference.kinds import KINDS, parse_kinds
+from service.inference.graph.kinds import KINDS, parse_kinds
 
 router = APIRouter(tags=["look inside"], dependencies=[Depends(accepts_json)])
 

@@ -8,8 +8,8 @@ from fastapi import Depends, Query
 from service.api.answers import BYTES_PER_VALUE
 from service.api.examples import LAYER
 from service.errors import InvalidRequest, TooLarge
-from service.inference.model import ServedModel
-from service.inference.selection import Pool, Selection
+from service.inference.looking.selection import Pool, Selection
+from service.inference.serving.model import ServedModel
 
 LayerNames = Annotated[
     list[str],

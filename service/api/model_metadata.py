@@ -15,8 +15,8 @@ from service.api.protocol import (
     TensorMetadata,
 )
 from service.api.services import Served, ServicesOf
-from service.inference.repository import FILE
-from service.inference.signature import Tensor
+from service.inference.contract.signature import Tensor
+from service.inference.serving.repository import FILE
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]

@@ -5,8 +5,8 @@ from fastapi import APIRouter, Depends, Request
 from service.api.answers import accepts_json
 from service.api.protocol import DurationStatistic, ModelStatistics, StatisticsList
 from service.api.services import Services, ServicesOf
-from service.inference.repository import Entry
-from service.inference.statistics import Duration, Statistics
+from service.inference.serving.repository import Entry
+from service.inference.serving.statistics import Duration, Statistics
 
 all_models = APIRouter(tags=["open inference"], dependencies=[Depends(accepts_json)])
 router = APIRouter(tags=["open inference"], dependencies=[Depends(accepts_json)])

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Depends, Request
 from service.api.answers import accepts_json
 from service.api.schemas import ModelDescription, ModelList
 from service.api.services import ServicesOf
-from service.inference.repository import Entry, Version
+from service.inference.serving.repository import Entry, Version
 
 listing = APIRouter(tags=["models"], dependencies=[Depends(accepts_json)])
 router = APIRouter(tags=["models"], dependencies=[Depends(accepts_json)])

@@ -24,9 +24,9 @@ from service.errors import (
     UnknownName,
     UnsupportedType,
 )
-from service.inference.classification import classifications
-from service.inference.feature_maps import LayerValues
-from service.inference.model import ServedModel, fed_wrongly
+from service.inference.contract.classification import classifications
+from service.inference.looking.feature_maps import LayerValues
+from service.inference.serving.model import ServedModel, fed_wrongly
 
 OCTETS = "application/octet-stream"
 HEADER_LENGTH = "Inference-Header-Content-Length"

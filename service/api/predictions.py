@@ -12,8 +12,8 @@ from service.api.presence import while_wanted
 from service.api.schemas import Predictions
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
-from service.inference.classes import ClassScore, classify
-from service.inference.model import ServedModel
+from service.inference.contract.classes import ClassScore, classify
+from service.inference.serving.model import ServedModel
 
 router = APIRouter(tags=["predict"], dependencies=[Depends(accepts_json)])
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.inference.datatypes import DTYPES
+from service.inference.contract.datatypes import DTYPES
 
 
 class ServerMetadata(TypedDict):

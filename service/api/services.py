@@ -9,11 +9,11 @@ from fastapi import Depends, Path, Request
 
 from service.api.stages import stages_of
 from service.errors import Stopping
-from service.inference.decoding import Decoder
-from service.inference.model import ServedModel
-from service.inference.profile_book import ProfileBook
-from service.inference.repository import ModelRepository
-from service.inference.statistics import StatisticsBook
+from service.inference.explaining.profile_book import ProfileBook
+from service.inference.inputs.decoding import Decoder
+from service.inference.serving.model import ServedModel
+from service.inference.serving.repository import ModelRepository
+from service.inference.serving.statistics import StatisticsBook
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings

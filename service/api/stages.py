@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.types import Scope
 
-from service.inference.statistics import Statistics
+from service.inference.serving.statistics import Statistics
 
 
 class Stages:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidRequest, NotAcceptable, TooLarge
-from service.inference.datatypes import DTYPES, of_dtype
+from service.inference.contract.datatypes import DTYPES, of_dtype
 
 Array = NDArray[Any]
 

@@ -11,11 +11,11 @@ from service.api.examples import WEIGHT_LAYER
 from service.api.schemas import WeightSummary
 from service.api.services import Served, ServicesOf
 from service.errors import TooLarge
-from service.inference.archive import npz
-from service.inference.feature_maps import statistics
-from service.inference.kernel_sheet import kernel_sheet
-from service.inference.model import ServedModel
-from service.inference.weights import LayerWeights, layer_weights
+from service.inference.graph.weights import LayerWeights, layer_weights
+from service.inference.looking.archive import npz
+from service.inference.looking.feature_maps import statistics
+from service.inference.pictures.kernel_sheet import kernel_sheet
+from service.inference.serving.model import ServedModel
 
 router = APIRouter(tags=["look inside"])
 

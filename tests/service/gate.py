@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from service.inference.model import ServedModel
+from service.inference.serving.model import ServedModel
 
 PATIENCE = 60.0
 

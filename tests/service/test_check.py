@@ -16,7 +16,7 @@ from PIL import Image
 from service.__main__ import REFUSED, main
 from service.check import install
 from service.errors import ModelRejected
-from service.inference.card import ModelCard
+from service.inference.contract.card import ModelCard
 from tests.service.foreign import foreign_onnx
 from tests.service.server import PATIENCE, free_port
 

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from service.inference.card import METADATA_KEY, Golden, InputCard, ModelCard, OutputCard
+from service.inference.contract.card import METADATA_KEY, Golden, InputCard, ModelCard, OutputCard
 
 LABELS = ("red", "green", "blue")
 SIZE = 8

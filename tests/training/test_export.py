@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from service.inference.card import METADATA_KEY, ModelCard
+from service.inference.contract.card import METADATA_KEY, ModelCard
 from tests.training.conftest import TINY, settled
 from training import export as exporting
 from training.data import Examples

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from service.inference.card import METADATA_KEY, ModelCard
-from service.inference.graph import Graph
+from service.inference.contract.card import METADATA_KEY, ModelCard
+from service.inference.graph.layers import Graph
 from training.data import data_set
 from training.evaluate import by_onnx, by_torch, predict, report
 from training.export import MODEL, TOLERANCE, WEIGHTS, exported_recipe

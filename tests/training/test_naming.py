@@ -5,7 +5,7 @@ import onnx
 import pytest
 from torch import Tensor, nn
 
-from service.inference.graph import FOLDED_KEY
+from service.inference.graph.layers import FOLDED_KEY
 from tests.training.conftest import TINY, settled
 from training.data import data_set
 from training.export import to_onnx

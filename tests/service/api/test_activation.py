@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from service.api.examples import CLASS_ACTIVATION
-from service.inference.card import ModelCard
+from service.inference.contract.card import ModelCard
 from tests.service.conftest import Client, Serve
 from tests.service.tiny import tiny_card, tiny_onnx, write_model
 

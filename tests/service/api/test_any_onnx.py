@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from service.inference.card import InputCard, ModelCard, OutputCard
-from service.inference.subgraph import producers
+from service.inference.contract.card import InputCard, ModelCard, OutputCard
+from service.inference.graph.subgraph import producers
 from tests.service.conftest import Client, Serve
 from tests.service.inference.small import Array, Lengths, branching, open_session, run, weight
 from tests.service.tiny import write_model

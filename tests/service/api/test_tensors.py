@@ -15,8 +15,8 @@ from service.api.inference_answers import EncodedOutput, encode
 from service.api.inference_requests import InferenceRequest, parse
 from service.api.tensors import Array, from_binary, from_json, to_binary, to_json
 from service.errors import ConvscopeError, InvalidRequest, NotAcceptable, TooLarge
-from service.inference.datatypes import DTYPES
-from service.inference.signature import Signature, Tensor
+from service.inference.contract.datatypes import DTYPES
+from service.inference.contract.signature import Signature, Tensor
 
 MIB = 1024 * 1024
 ONE = Signature((Tensor("x", "FP32", (-1, 3)),), (), batches=True)

@@ -1,0 +1,1 @@
+"""A card for a model that has none."""

@@ -1,0 +1,1 @@
+"""Studies of a served model: where it saw a class, and where its time goes."""

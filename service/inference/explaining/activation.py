@@ -1,0 +1,134 @@
+"""ClassActivation: where in the picture a class was seen."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import UnknownName
+from service.inference.contract.card import ModelCard
+from service.inference.contract.classes import ClassScore, classify
+from service.inference.explaining.occlusion import boxes, grid, hidden
+from service.inference.graph.head import LinearHead
+from service.inference.graph.receptive_field import ReceptiveField
+from service.inference.looking.feature_maps import LayerValues
+from service.inference.pictures.overlay import Spacing
+from service.inference.serving.model import Row, ServedModel
+
+Numbers = NDArray[np.float64]
+
+AT_A_TIME = 8
+"""Most occluded inputs that stand in the queue together: whoever wants a prediction waits for no more than these."""
+
+
+@dataclass(frozen=True)
+class ClassActivation:
+    """How much each place counted for one class of one picture.
+
+    By "cam", `values` [H, W] of the last spatial layer and `bias` add up to the class's `logit`, the score before
+    softmax or sigmoid. By "occlusion", a value is what the class's probability loses when that place and its neighbours
+    are hidden, and there is neither bias nor logit.
+    """
+
+    scored: ClassScore
+    method: Literal["cam", "occlusion"]
+    values: Numbers
+    bias: float | None
+    logit: float | None
+    queue_seconds: float
+    infer_seconds: float
+    spacing: tuple[Spacing, Spacing] | None = None
+    """Where the places of the layer lie in the input; None: evenly over all of it."""
+
+
+def index_of(label: str, card: ModelCard) -> int:
+    """The class that `label` names, by its name or else by its index. Raises UnknownName."""
+    if label in card.labels:
+        return card.labels.index(label)
+    if label.isascii() and label.isdigit() and len(label) < 10 and int(label) < len(card.labels):
+        return int(label)
+    raise UnknownName("label", label, card.labels)
+
+
+async def class_activation(
+    served: ServedModel, row: Row, index: int | None, *, at_a_time: int = AT_A_TIME
+) -> ClassActivation:
+    """Where class `index` (None: the most probable) was seen in the one input `row` of a model that takes pictures.
+
+    Exact, by the layers' lane, where the head after the last spatial layer is linear and that has more than one place;
+    else by occlusion, through the batcher, with `at_a_time` inputs in its queue. Raises MissingCard, and what
+    `look_inside` and `predict` raise.
+    """
+    card = served.image_card()
+    head = await asyncio.to_thread(lambda: served.head)
+    exact = await _by_cam(served, card, head, row, index) if head else None
+    return exact or await _by_occlusion(served, card, row, index, at_a_time)
+
+
+async def _by_cam(
+    served: ServedModel, card: ModelCard, head: LinearHead, row: Row, index: int | None
+) -> ClassActivation | None:
+    def finish(values: LayerValues) -> ClassActivation | None:
+        scored = _scored(values.maps[card.output.name], card, index)
+        found = _exact(head, values.maps, card, scored.index)
+        if found is None:
+            return None
+        spacing = _spacing(served.graph.rows[head.layer].receptive_field, card)
+        return ClassActivation(scored, "cam", *found, values.queue_seconds, values.infer_seconds, spacing)
+
+    return await served.look_inside([row], list(dict.fromkeys((head.layer, head.logits, card.output.name))), finish)
+
+
+def _exact(
+    head: LinearHead, maps: dict[str, NDArray[Any]], card: ModelCard, index: int
+) -> tuple[Numbers, float, float] | None:
+    """Map, bias and logit of a class; None unless they add up, so that what is called exact is."""
+    features, logits = maps[head.layer], maps[head.logits].ravel()
+    found = head.maps(features[0], 0 if card.task == "binary" else index) if features.shape[:1] == (1,) else None
+    if found is None or len(logits) != card.outputs or found[0].size < 2:
+        return None
+    # Of two classes with one score, the score speaks for the second, and its opposite for the first.
+    sign = -1.0 if card.task == "binary" and index == 0 else 1.0
+    values, bias, logit = sign * found[0], sign * found[1], sign * float(logits[0 if card.task == "binary" else index])
+    rounding = 2e-2 if features.dtype == np.float16 else 1e-3
+    magnitude = float(np.abs(values).sum()) + abs(bias)
+    return (values, bias, logit) if abs(values.sum() + bias - logit) <= rounding * magnitude else None
+
+
+def _spacing(field: ReceptiveField | None, card: ModelCard) -> tuple[Spacing, Spacing] | None:
+    """The centres of what the places of a layer see; None where that is not known."""
+    if field is None:
+        return None
+    size, step, start = (
+        np.broadcast_to(np.asarray(lengths, float), 2) for lengths in (field.size, field.step, field.start)
+    )
+    firsts, steps = (start + size / 2) / card.input.size, step / card.input.size
+    return Spacing(float(firsts[0]), float(steps[0])), Spacing(float(firsts[1]), float(steps[1]))
+
+
+async def _by_occlusion(
+    served: ServedModel, card: ModelCard, row: Row, index: int | None, at_a_time: int
+) -> ClassActivation:
+    whole = await served.predict([row])
+    scored = _scored(whole.results[0][card.output.name], card, index)
+    places, left, queue, infer = boxes(card.input), list[float](), whole.queue_seconds, whole.infer_seconds
+    for begin in range(0, len(places), at_a_time):
+        rows = await asyncio.to_thread(_rows, row, card, places[begin : begin + at_a_time])
+        batched = await served.predict(rows)
+        left += [_scored(result[card.output.name], card, scored.index).probability for result in batched.results]
+        queue, infer = queue + batched.queue_seconds, infer + batched.infer_seconds
+    values = scored.probability - np.reshape(left, grid(card.input))
+    return ClassActivation(scored, "occlusion", values, None, None, queue, infer)
+
+
+def _rows(row: Row, card: ModelCard, places: Sequence[tuple[slice, slice]]) -> list[Row]:
+    return [{card.input.name: hidden(row[card.input.name], place, card.input)} for place in places]
+
+
+def _scored(scores: NDArray[Any], card: ModelCard, index: int | None) -> ClassScore:
+    """The class of that index, or the most probable one."""
+    classes = classify(scores, card, len(card.labels))
+    return classes[0] if index is None else next(found for found in classes if found.index == index)

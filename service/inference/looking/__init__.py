@@ -1,0 +1,1 @@
+"""What layers yield: computed, cut down, compared, packed."""

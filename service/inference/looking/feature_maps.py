@@ -1,0 +1,224 @@
+"""FeatureMaps: the sessions that yield just the layers asked for, in a lane of their own."""
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from service.errors import ClientGone, InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
+from service.inference.contract.datatypes import DTYPES, of_onnxruntime
+from service.inference.graph.subgraph import producers, subgraph
+
+Array = NDArray[Any]
+Answer = TypeVar("Answer")
+OpenSession = Callable[[bytes], onnxruntime.InferenceSession]
+
+
+@dataclass(frozen=True)
+class LayerValues:
+    """What the layers yielded, in the order asked for, as onnxruntime gave it; and the seconds that it took."""
+
+    maps: dict[str, Array]
+    queue_seconds: float
+    infer_seconds: float
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], counts: Sequence[int] = ()) -> Self:
+        """What several runs yielded, one after the other: first axis the inputs, seconds added up.
+
+        `counts` are the inputs of each run, by default 1. Raises NotAcceptable for a layer whose shape depends on the
+        input.
+        """
+        counts = counts or [1] * len(parts)
+        maps = {name: _joined(name, [part.maps[name] for part in parts], counts) for name in parts[0].maps}
+        return cls(maps, sum(part.queue_seconds for part in parts), sum(part.infer_seconds for part in parts))
+
+    def cut(self, piece: Callable[[str, Array], Array]) -> Self:
+        """The same with just a `piece` of each layer, made of its name and its values."""
+        return replace(self, maps={name: piece(name, values) for name, values in self.maps.items()})
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """One channel of one input; `zeros` is the fraction of its values that are exactly 0, so that dead ones show."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    zeros: float
+
+
+def _as_it_is(values: LayerValues) -> LayerValues:
+    return values
+
+
+class FeatureMaps:
+    """Computes layers of one model, one request at a time, first in, first out, on one thread of its own.
+
+    `open_session` turns the bytes of a model into a session, which should have one thread as well, and none that spins,
+    so that predicting keeps the cores. It is called on the lane's thread, once for each set of layers; those last used
+    are kept, as many as hold `capacity` bytes of graph and weights, and at least one. At most `queue_size` requests
+    wait; a caller who leaves before his turn costs nothing. For one event loop only.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, open_session: OpenSession, capacity: int = 2**28, queue_size: int = 64
+    ) -> None:
+        self.model = model
+        self._layers = producers(model.graph)
+        self._open_session = open_session
+        self._capacity = capacity
+        self._queue_size = queue_size
+        self._sessions: OrderedDict[frozenset[str], onnxruntime.InferenceSession] = OrderedDict()
+        self._bytes: dict[frozenset[str], int] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feature-maps")
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._closed = False
+        self._began: float | None = None
+
+    async def compute(self, feeds: Mapping[str, Array], layers: Sequence[str]) -> LayerValues:
+        """The values of `layers` for `feeds` (the graph's inputs by name, batch first where the graph has it so).
+
+        A layer named twice is computed once. Raises InvalidRequest for no layer at all, UnknownName, QueueFull,
+        Stopping, NotAcceptable for a layer that numpy cannot hold, RunFailed when onnxruntime fails.
+        """
+        return await self.compute_and([feeds], layers, lambda values: values)
+
+    async def compute_and(
+        self,
+        feeds: Sequence[Mapping[str, Array]],
+        layers: Sequence[str],
+        finish: Callable[[LayerValues], Answer],
+        cut: Callable[[LayerValues], LayerValues] = _as_it_is,
+    ) -> Answer:
+        """What `finish` makes of the values of `layers` for all `feeds`, run one after the other and then joined.
+
+        It is made in the lane and in the same turn, so that the values of only one request are in memory, and encoding
+        many of them keeps nobody from predicting; `cut` is made of each run before the next, so that what it leaves out
+        is gone by then. Raises what `compute`, `cut` and `finish` raise.
+        """
+        self._admit(layers)
+        arrived = time.perf_counter()
+        await self._take_turn()
+        self._began = time.perf_counter()
+        gone = threading.Event()
+
+        def turn() -> Answer:
+            values = [cut(self._run(feed, layers, arrived)) for feed in feeds if not gone.is_set()]
+            if gone.is_set():
+                raise ClientGone("nobody waits for the feature maps any more")
+            return finish(values[0] if len(values) == 1 else LayerValues.joined(values, [*map(_inputs, feeds)]))
+
+        running = asyncio.get_running_loop().run_in_executor(self._thread, turn)
+        running.add_done_callback(self._end_turn)
+        try:
+            # A caller who leaves now must not end the turn, as the thread is still busy: wait() leaves the run alone.
+            await asyncio.wait([running])
+        finally:
+            gone.set()
+        return running.result()
+
+    def fault(self, stuck_after: float) -> str | None:
+        """Why no more answers can be hoped for, if so: a run of more than `stuck_after` seconds."""
+        longest = time.perf_counter() - self._began if self._began else 0.0
+        return f"feature maps have taken {longest:.0f} s so far" if longest > stuck_after else None
+
+    async def close(self) -> None:
+        """Refuse new requests, answer those that wait, end the thread and let the sessions go."""
+        self._closed = True
+        async with self._turn:  # which is fair: everybody who waits comes first
+            self._thread.shutdown()
+            self._sessions.clear()
+
+    def _admit(self, layers: Sequence[str]) -> None:
+        if self._closed:
+            raise Stopping("the model is being unloaded")
+        if not layers:
+            raise InvalidRequest("name at least one layer")
+        for layer in layers:
+            if layer not in self._layers:
+                raise UnknownName("layer", layer, self._layers)
+        if self._waiting >= self._queue_size:
+            raise QueueFull(f"{self._waiting} requests wait for feature maps already")
+
+    async def _take_turn(self) -> None:
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+
+    def _end_turn(self, running: asyncio.Future[Any]) -> None:
+        running.exception()  # seen, even if its caller has left
+        self._began = None
+        self._turn.release()
+
+    def _run(self, feeds: Mapping[str, Array], layers: Sequence[str], arrived: float) -> LayerValues:
+        started = time.perf_counter()
+        try:
+            session = self._session(frozenset(layers))
+            _check_types(session)
+            needed = {value.name: feeds[value.name] for value in session.get_inputs() if value.name in feeds}
+            wanted = list(dict.fromkeys(layers))
+            maps = dict(zip(wanted, session.run(wanted, needed), strict=True))
+        except NotAcceptable:
+            raise
+        except Exception as error:  # onnxruntime raises a dozen types that have no base of their own
+            raise RunFailed(f"the layers cannot be computed: {error}") from error
+        return LayerValues(maps, started - arrived, time.perf_counter() - started)
+
+    def _session(self, layers: frozenset[str]) -> onnxruntime.InferenceSession:
+        if layers not in self._sessions:
+            part = subgraph(self.model, sorted(layers)).SerializeToString()
+            self._sessions[layers], self._bytes[layers] = self._open_session(part), len(part)
+        self._sessions.move_to_end(layers)
+        while len(self._sessions) > 1 and sum(self._bytes.values()) > self._capacity:
+            forgotten, _ = self._sessions.popitem(last=False)
+            del self._bytes[forgotten]
+        return self._sessions[layers]
+
+
+def _check_types(session: onnxruntime.InferenceSession) -> None:
+    for output in session.get_outputs():
+        if of_onnxruntime(output.type) not in DTYPES:
+            raise NotAcceptable(f"layer {output.name!r} is a {output.type}, which no answer can hold")
+
+
+def _joined(name: str, values: list[Array], counts: Sequence[int]) -> Array:
+    batched = all(value.shape[:1] == (count,) for value, count in zip(values, counts, strict=True))
+    if len({value.shape[batched:] for value in values}) > 1:
+        raise NotAcceptable(f"layer {name!r} has another shape for each input; ask for one input at a time")
+    return np.concatenate(values) if batched else np.stack(values)
+
+
+def _inputs(feed: Mapping[str, Array]) -> int:
+    return len(next(iter(feed.values())))
+
+
+def statistics(array: Array, channel_axis: int = 0) -> list[ChannelStatistics]:
+    """Statistics per channel of one input's values, without the batch: [C, ...] by default, [F] as F channels.
+
+    Computed in float64; NaN where a value is NaN, or where a channel has no values at all.
+    """
+    channels = np.moveaxis(array, channel_axis, 0) if array.ndim else array[np.newaxis]
+    rows = channels.reshape(channels.shape[0], -1) if channels.size else np.full((channels.shape[0], 1), np.nan)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        columns = (
+            rows.mean(axis=1, dtype=np.float64),
+            rows.std(axis=1, dtype=np.float64),
+            rows.min(axis=1),
+            rows.max(axis=1),
+            (rows == 0).mean(axis=1),
+        )
+    return [ChannelStatistics(*map(float, values)) for values in zip(*columns, strict=True)]

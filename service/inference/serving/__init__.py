@@ -1,0 +1,1 @@
+"""Models at work: found, opened, held to their promises, run in batches, counted."""

@@ -1,0 +1,351 @@
+import asyncio
+import math
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from onnx import helper
+
+from service.errors import InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
+from service.inference.graph.subgraph import producers, subgraph
+from service.inference.looking.feature_maps import FeatureMaps, LayerValues, statistics
+from tests.service.inference.small import Array, assert_close, build, classic, open_session, run, weight
+
+BATCH = {"x": weight(5, 1, 8, 8)}
+
+
+class Opener:
+    """Opens sessions, remembers for which outputs and on which thread, and waits while it is held."""
+
+    def __init__(self) -> None:
+        self.opened: list[list[str]] = []
+        self.threads: set[int] = set()
+        self.free = threading.Event()
+        self.free.set()
+        self.entered = threading.Event()
+
+    def __call__(self, model: bytes) -> ort.InferenceSession:
+        self.entered.set()
+        self.free.wait()
+        session = open_session(model)
+        self.opened.append([output.name for output in session.get_outputs()])
+        self.threads.add(threading.get_ident())
+        return session
+
+    async def started(self) -> None:
+        """Until the lane's thread is busy."""
+        await asyncio.to_thread(self.entered.wait)
+
+
+@pytest.fixture
+def opener() -> Opener:
+    return Opener()
+
+
+@pytest.fixture
+async def lane(opener: Opener) -> AsyncIterator[FeatureMaps]:
+    smallest, largest = (subgraph(classic(), [layer]).ByteSize() for layer in ("conv1", "pool"))
+    lane = FeatureMaps(classic(), opener, capacity=smallest + largest, queue_size=2)
+    yield lane
+    opener.free.set()
+    await lane.close()
+
+
+def ask(lane: FeatureMaps, *layers: str) -> asyncio.Task[LayerValues]:
+    return asyncio.create_task(lane.compute(BATCH, layers))
+
+
+async def settle() -> None:
+    """Let every task run until it has to wait for something."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_every_layer_has_onnxruntimes_own_value(lane: FeatureMaps) -> None:
+    model = classic()
+    layers = list(producers(model.graph))
+    expected = run(model, BATCH, layers)
+    for asked in ([layer] for layer in layers):
+        assert_close((await lane.compute(BATCH, asked)).maps[asked[0]], expected[asked[0]])
+    together = (await lane.compute(BATCH, layers)).maps
+    for layer in layers:
+        assert_close(together[layer], expected[layer])
+
+
+async def test_batch_of_several_equals_single_runs(lane: FeatureMaps) -> None:
+    layers = ["conv2", "dense2"]
+    together = await lane.compute(BATCH, layers)
+    singles = [await lane.compute({"x": BATCH["x"][index : index + 1]}, layers) for index in range(5)]
+    joined = LayerValues.joined(singles)
+    for layer in layers:
+        assert_close(joined.maps[layer], together.maps[layer])
+    assert joined.infer_seconds == sum(single.infer_seconds for single in singles)
+
+
+async def test_layers_come_in_the_order_asked_for_and_once(lane: FeatureMaps, opener: Opener) -> None:
+    first = await lane.compute(BATCH, ["pool", "conv1", "pool"])
+    second = await lane.compute(BATCH, ["conv1", "pool"])
+    assert list(first.maps) == ["pool", "conv1"]
+    assert list(second.maps) == ["conv1", "pool"]
+    np.testing.assert_array_equal(first.maps["pool"], second.maps["pool"])
+    assert len(opener.opened) == 1
+
+
+async def test_session_computes_only_the_layers_asked_for(lane: FeatureMaps, opener: Opener) -> None:
+    assert not opener.opened
+    await lane.compute(BATCH, ["pool"])
+    assert opener.opened == [["pool"]]
+
+
+async def test_sessions_last_used_are_kept_and_no_more_than_the_capacity(lane: FeatureMaps, opener: Opener) -> None:
+    for layer in ("conv1", "conv2", "conv1", "pool", "conv1"):
+        await lane.compute(BATCH, [layer])
+    assert opener.opened == [["conv1"], ["conv2"], ["pool"]]
+    await lane.compute(BATCH, ["conv2"])
+    assert opener.opened[3:] == [["conv2"]]
+
+
+async def test_the_session_in_use_is_kept_however_large_it_is(opener: Opener) -> None:
+    lane = FeatureMaps(classic(), opener, capacity=1)
+    await lane.compute(BATCH, ["pool"])
+    await lane.compute(BATCH, ["pool"])
+    await lane.compute(BATCH, ["conv1"])
+    await lane.compute(BATCH, ["pool"])
+    await lane.close()
+    assert opener.opened == [["pool"], ["conv1"], ["pool"]]
+
+
+async def test_all_work_is_done_on_one_thread_which_is_not_the_event_loops(lane: FeatureMaps, opener: Opener) -> None:
+    await asyncio.gather(*(lane.compute(BATCH, [layer]) for layer in ("conv1", "conv2")))
+    assert len(opener.threads) == 1
+    assert threading.get_ident() not in opener.threads
+
+
+async def test_feeds_that_a_layer_does_not_need_are_ignored(lane: FeatureMaps) -> None:
+    found = await lane.compute({**BATCH, "other": weight(1)}, ["conv1"])
+    assert_close(found.maps["conv1"], run(classic(), BATCH, ["conv1"])["conv1"])
+
+
+async def test_time_in_the_queue_is_told_apart_from_the_run(lane: FeatureMaps) -> None:
+    found = await lane.compute(BATCH, ["conv1"])
+    assert found.queue_seconds >= 0
+    assert found.infer_seconds > 0
+
+
+async def test_unknown_layer_is_refused_before_it_takes_a_place(lane: FeatureMaps, opener: Opener) -> None:
+    with pytest.raises(UnknownName, match="conv9"):
+        await lane.compute(BATCH, ["conv1", "conv9"])
+    assert not opener.opened
+
+
+async def test_no_layer_at_all_is_refused(lane: FeatureMaps) -> None:
+    with pytest.raises(InvalidRequest):
+        await lane.compute(BATCH, [])
+
+
+@pytest.mark.parametrize(
+    ("feeds", "reason"),
+    [
+        ({}, "Required inputs"),
+        ({"x": weight(1, 7, 8, 8)}, "invalid dimensions"),
+        ({"x": np.zeros((1, 1, 8, 8), np.int64)}, "Unexpected input data type"),
+    ],
+)
+async def test_failing_run_harms_nobody_else(lane: FeatureMaps, feeds: dict[str, Array], reason: str) -> None:
+    with pytest.raises(RunFailed, match=reason):
+        await lane.compute(feeds, ["conv1"])
+    assert (await lane.compute(BATCH, ["conv1"])).maps["conv1"].shape == (5, 4, 8, 8)
+
+
+async def test_session_that_cannot_be_opened_is_a_failed_run() -> None:
+    def refuse(_: bytes) -> ort.InferenceSession:
+        raise RuntimeError("no such provider")
+
+    lane = FeatureMaps(classic(), refuse)
+    with pytest.raises(RunFailed, match="no such provider"):
+        await lane.compute(BATCH, ["conv1"])
+    await lane.close()
+
+
+async def test_layer_that_is_no_tensor_is_not_acceptable() -> None:
+    model = build([helper.make_node("SequenceConstruct", ["x", "x"], ["both"])], {"x": [2]}, [])
+    lane = FeatureMaps(model, open_session)
+    with pytest.raises(NotAcceptable, match="both"):
+        await lane.compute({"x": weight(2)}, ["both"])
+    await lane.close()
+
+
+async def test_full_queue_refuses_at_once_and_empties_again(lane: FeatureMaps, opener: Opener) -> None:
+    opener.free.clear()
+    running = ask(lane, "conv1")
+    await opener.started()
+    waiting = [ask(lane, "conv1"), ask(lane, "conv1")]
+    await settle()
+    with pytest.raises(QueueFull):
+        await lane.compute(BATCH, ["conv1"])
+    opener.free.set()
+    assert len(await asyncio.gather(running, *waiting)) == 3
+    assert (await lane.compute(BATCH, ["conv1"])).maps
+
+
+async def test_first_in_is_first_out(lane: FeatureMaps, opener: Opener) -> None:
+    opener.free.clear()
+    tasks = [ask(lane, "conv1")]
+    await opener.started()
+    tasks += [ask(lane, "pool"), ask(lane, "conv2")]
+    await settle()
+    opener.free.set()
+    await asyncio.gather(*tasks)
+    assert opener.opened == [["conv1"], ["pool"], ["conv2"]]
+
+
+async def test_caller_who_leaves_before_his_turn_costs_nothing(lane: FeatureMaps, opener: Opener) -> None:
+    opener.free.clear()
+    running = ask(lane, "conv1")
+    await opener.started()
+    leaving, staying = ask(lane, "pool"), ask(lane, "conv2")
+    await settle()
+    leaving.cancel()
+    await settle()
+    late = ask(lane, "conv2")  # his place is free again
+    await settle()
+    opener.free.set()
+    await asyncio.gather(running, staying, late)
+    assert leaving.cancelled()
+    assert opener.opened == [["conv1"], ["conv2"]]
+
+
+async def test_caller_who_leaves_during_the_run_does_not_let_two_run_at_once(lane: FeatureMaps, opener: Opener) -> None:
+    opener.free.clear()
+    leaving = ask(lane, "conv1")
+    await opener.started()
+    leaving.cancel()
+    await settle()
+    others = [ask(lane, "pool"), ask(lane, "pool")]
+    await settle()
+    with pytest.raises(QueueFull):  # the run that nobody waits for still holds the lane
+        await lane.compute(BATCH, ["pool"])
+    opener.free.set()
+    await asyncio.gather(*others)
+    assert leaving.cancelled()
+
+
+async def test_run_that_fails_after_its_caller_left_is_forgotten(opener: Opener) -> None:
+    lane = FeatureMaps(classic(), opener)
+    opener.free.clear()
+    leaving = asyncio.create_task(lane.compute({}, ["conv1"]))
+    await opener.started()
+    leaving.cancel()
+    await settle()
+    opener.free.set()
+    assert (await lane.compute(BATCH, ["conv1"])).maps
+    await lane.close()
+
+
+async def test_close_answers_those_who_wait_and_refuses_the_rest(lane: FeatureMaps, opener: Opener) -> None:
+    opener.free.clear()
+    taken = [ask(lane, "conv1")]
+    await opener.started()
+    taken.append(ask(lane, "pool"))
+    await settle()
+    closing = asyncio.create_task(lane.close())
+    await settle()
+    with pytest.raises(Stopping):
+        await lane.compute(BATCH, ["conv1"])
+    assert not closing.done()
+    opener.free.set()
+    await closing
+    assert all(task.done() for task in taken)
+    assert [list(task.result().maps) for task in taken] == [["conv1"], ["pool"]]
+    await lane.close()
+
+
+async def test_close_ends_the_thread(opener: Opener) -> None:
+    lane = FeatureMaps(classic(), opener)
+    await lane.compute(BATCH, ["conv1"])
+    [ident] = opener.threads
+    assert ident in {thread.ident for thread in threading.enumerate()}
+    await lane.close()
+    assert ident not in {thread.ident for thread in threading.enumerate()}
+
+
+def singles(*maps: Array) -> list[LayerValues]:
+    return [LayerValues({"a": values}, 0.25, 0.5) for values in maps]
+
+
+def test_joined_adds_up_seconds_and_stacks_what_has_no_batch() -> None:
+    joined = LayerValues.joined(singles(weight(3), weight(3)))
+    assert joined.maps["a"].shape == (2, 3)
+    assert (joined.queue_seconds, joined.infer_seconds) == (0.5, 1.0)
+    assert LayerValues.joined(singles(weight(1, 3), weight(1, 3))).maps["a"].shape == (2, 3)
+
+
+def test_joined_refuses_shapes_that_differ() -> None:
+    with pytest.raises(NotAcceptable):
+        LayerValues.joined(singles(weight(1, 3), weight(1, 4)))
+
+
+def columns(values: Array, **options: int) -> dict[str, Sequence[float]]:
+    found = statistics(values, **options)
+    return {name: [getattr(channel, name) for channel in found] for name in ("mean", "std", "min", "max", "zeros")}
+
+
+@given(arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=4), elements=st.floats(-100, 100, width=32)))
+def test_statistics_are_those_of_each_channel(values: Array) -> None:
+    found = columns(values)
+    for index, channel in enumerate(values.astype(np.float64)):
+        assert found["mean"][index] == pytest.approx(channel.mean(), abs=1e-9)
+        assert found["std"][index] == pytest.approx(channel.std(), abs=1e-9)
+        assert (found["min"][index], found["max"][index]) == (channel.min(), channel.max())
+        assert found["zeros"][index] == (channel == 0).mean()
+
+
+def test_statistics_take_any_axis_for_the_channels() -> None:
+    values = weight(4, 5, 3)
+    assert statistics(values, channel_axis=-1) == statistics(np.moveaxis(values, -1, 0))
+    assert len(statistics(values, channel_axis=-1)) == 3
+
+
+def test_dead_channel_shows() -> None:
+    assert columns(np.stack([np.zeros((2, 2)), np.ones((2, 2))]))["zeros"] == [1.0, 0.0]
+
+
+def test_each_feature_of_a_vector_is_a_channel() -> None:
+    found = columns(np.array([1.5, 0.0], np.float16))
+    assert found == {"mean": [1.5, 0], "std": [0, 0], "min": [1.5, 0], "max": [1.5, 0], "zeros": [0, 1]}
+
+
+@pytest.mark.parametrize("values", [np.array(2.5, np.float32), np.array([True]), np.array([[7, 7]])])
+def test_single_numbers_flags_and_integers_have_statistics(values: Array) -> None:
+    [only] = statistics(values)
+    assert only.mean == only.max == only.min == values.max()
+
+
+def test_large_halves_do_not_overflow() -> None:
+    assert columns(np.full((1, 64, 64), 60000, np.float16)) == {
+        "mean": [60000],
+        "std": [0],
+        "min": [60000],
+        "max": [60000],
+        "zeros": [0],
+    }
+
+
+def test_what_is_not_finite_and_what_is_empty_have_statistics_without_a_warning() -> None:
+    assert math.isnan(columns(np.array([[1, np.nan]]))["mean"][0])
+    assert columns(np.array([[1, np.inf]]))["max"] == [math.inf]
+    assert math.isnan(columns(np.zeros((2, 0)))["min"][1])
+    assert statistics(np.zeros((0, 3))) == []
+
+
+async def test_several_inputs_are_fed_by_name() -> None:
+    model = build([helper.make_node("Sub", ["a", "b"], ["y"])], {"a": ["N", 2], "b": ["N", 2]}, ["y"])
+    lane = FeatureMaps(model, open_session)
+    found = await lane.compute({"b": np.ones((1, 2), np.float32), "a": np.zeros((1, 2), np.float32)}, ["y"])
+    np.testing.assert_array_equal(found.maps["y"], [[-1, -1]])
+    await lane.close()

@@ -1,0 +1,111 @@
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from service.errors import ModelRejected
+from service.inference.contract.card import ModelCard
+from service.inference.serving.proof import prove
+from tests.service.tiny import tiny_card, tiny_onnx
+
+
+def opened(model: onnx.ModelProto) -> ort.InferenceSession:
+    return ort.InferenceSession(model.SerializeToString())
+
+
+def passing_on(kind: int, shape: list[int | str]) -> ort.InferenceSession:
+    """A model that gives back what it gets."""
+    values = [helper.make_tensor_value_info(name, kind, shape) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "passing", values[:1], values[1:])
+    return opened(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
+
+
+def card(**changes: Any) -> ModelCard:
+    """The tiny model's card without golden inputs."""
+    return ModelCard.model_validate({**tiny_card(tiny_onnx()).model_dump(), "golden": (), **changes})
+
+
+def mixing() -> onnx.ModelProto:
+    """Takes the mean of the whole batch off each row, so that company changes the answer."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axis"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["x", "mean"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mixing",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor("axis", TensorProto.INT64, [1], [0])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_a_model_that_is_right_alone_but_not_in_a_batch_is_served_one_by_one() -> None:
+    model, doubt = prove(opened(mixing()), None)
+    assert (model.batches, doubt) == (False, "it gives other answers to a batch than to each of its inputs")
+    model, doubt = prove(opened(tiny_onnx()), None)
+    assert (model.batches, doubt) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (TensorProto.STRING, ["N", 3]),
+        (TensorProto.FLOAT, ["N", 2**40]),
+        (TensorProto.FLOAT, ["N", "width"]),
+        (TensorProto.FLOAT, [2, 3]),
+        (TensorProto.FLOAT, []),
+        (TensorProto.BFLOAT16, ["N", 3]),
+    ],
+)
+def test_a_model_without_a_card_is_served_whatever_it_takes(kind: int, shape: list[int | str]) -> None:
+    model, doubt = prove(passing_on(kind, shape), None)
+    assert not model.batches
+    assert doubt
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.BOOL])
+def test_numbers_of_every_kind_are_batched(kind: int) -> None:
+    assert prove(passing_on(kind, ["N", 3]), None)[0].batches
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": ("a", "b")}, "its card says 2 floats"),
+        ({"labels": ("a", "b", "c", "d")}, "its card says 4 floats"),
+        ({"labels": ("no", "yes"), "task": "binary"}, "its card says 1 floats"),
+        (
+            {"input": tiny_card(tiny_onnx()).input.model_copy(update={"dtype": "float32"})},
+            "does not take what its card",
+        ),
+        ({"input": tiny_card(tiny_onnx()).input.model_copy(update={"size": (9, 9)})}, "does not take what its card"),
+    ],
+)
+def test_a_card_that_does_not_fit_its_graph_is_refused(change: dict[str, Any], reason: str) -> None:
+    assert prove(opened(tiny_onnx()), card())[0].batches
+    with pytest.raises(ModelRejected, match=reason):
+        prove(opened(tiny_onnx()), card(**change))
+
+
+def test_scores_that_are_no_floats_are_refused() -> None:
+    model = tiny_onnx()
+    model.graph.node.append(helper.make_node("Cast", ["probabilities"], ["whole"], to=TensorProto.INT64))
+    model.graph.output.append(helper.make_tensor_value_info("whole", TensorProto.INT64, ["N", 3]))
+    with pytest.raises(ModelRejected, match="its output is int64"):
+        prove(opened(model), card(output={"name": "whole"}))
+
+
+def test_a_model_that_scales_with_its_company_is_served_one_by_one() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["count"], end=1),
+        helper.make_node("Cast", ["count"], ["rows"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "rows"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "counting", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert not prove(opened(model), None)[0].batches
