@@ -85,14 +85,13 @@ def split(examples: Examples, held_out: int, seed: int) -> tuple[Examples, Examp
 
 
 def augmentation(recipe: Recipe, height: int, width: int) -> Callable[[Tensor], Tensor]:
-    """Random mirroring, shifting and erasing of uint8 pixels [count, height, width, channels], as the recipe says.
+    """Random shifting and erasing of uint8 pixels [count, height, width, channels], as the recipe says.
 
     Draws from torch's global generator. Same shape and dtype out.
     """
     transform = v2.Compose(
         [
-            v2.RandomHorizontalFlip(recipe.flip),
-            v2.RandomCrop((height, width), padding=recipe.shift),
+            v2.RandomCrop((height, width), padding=recipe.shift, padding_mode="reflect"),
             v2.RandomErasing(recipe.erase, scale=(min(0.02, recipe.erase_share), recipe.erase_share)),
         ]
     )
@@ -123,6 +122,17 @@ def _download(folder: Path) -> None:
             f"Fashion-MNIST is not in {folder} and cannot be downloaded ({_first_line(error)}): "
             "name the folder that holds its four *-ubyte.gz files with --data-dir"
         ) from error
+
+
+def _read_cifar10(folder: Path, training: bool) -> Examples:
+    try:
+        pictures = datasets.CIFAR10(folder, training, download=not (folder / "cifar-10-batches-py").is_dir())
+    except (OSError, RuntimeError) as error:
+        raise DataMissing(
+            f"CIFAR-10 is not in {folder} and cannot be downloaded ({_first_line(error)}): "
+            "name the folder that holds cifar-10-batches-py with --data-dir"
+        ) from error
+    return Examples(torch.from_numpy(pictures.data), torch.tensor(pictures.targets))
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -181,5 +191,16 @@ DATA_SETS: dict[str, DataSet] = {
         mean=(0.2860,),
         std=(0.3530,),
         read=_read_fashion_mnist,
+    ),
+    "cifar10": DataSet(
+        title="CIFAR-10, Alex Krizhevsky: 50,000 pictures to learn from, 10,000 to test",
+        licence="free for research; cite Krizhevsky, 2009",
+        labels=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        input=InputCard(
+            name="pixels", kind="image", size=(32, 32), channels=3, colour="RGB", layout="NHWC", dtype="uint8"
+        ),
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        read=_read_cifar10,
     ),
 }

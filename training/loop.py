@@ -19,11 +19,15 @@ from tqdm import tqdm
 from service.errors import ConvscopeError
 from training.config import Recipe
 from training.data import Examples, augmentation
-from training.networks import build
+from training.networks import Whitened, build
 
 CHECKPOINT = "checkpoint.safetensors"
 CURVE = "curve.csv"
+STATE = "state.pt"
 JUDGED_AT_ONCE = 250
+LOOKED_AT = 5000  # pictures from which the first layer is computed
+
+STATEFUL = ("network", "averaged", "optimizer", "schedule")  # parts of a Learner
 
 Progress: TypeAlias = "tqdm[NoReturn]"
 
@@ -59,7 +63,8 @@ class Learner:
     averaged: AveragedModel
     optimizer: Optimizer
     schedule: LRScheduler
-    label_smoothing: float
+    recipe: Recipe
+    epochs: int = 0
 
 
 @dataclass
@@ -90,24 +95,27 @@ class Tally:
 def train(recipe: Recipe, training: Examples, validation: Examples, folder: Path) -> Outcome:
     """Train the recipe's network; leave its best checkpoint, by validation accuracy, and the curve in `folder`.
 
-    Ctrl-C keeps the best so far; before the first epoch is over there is none: raises NothingKept.
+    A folder in which a run was cut off is gone on with, from the end of its last whole epoch. Ctrl-C keeps the best so
+    far; before the first epoch is over there is none: raises NothingKept.
     """
     torch.manual_seed(recipe.seed)
     steps = -(-len(training.targets) // recipe.batch)
-    learner = prepare(recipe, steps)
-    best: Epoch | None = None
+    learner = prepare(recipe, training, steps)
+    best = restore(learner, folder / STATE)
     interrupted = False
     try:
-        with tqdm(total=recipe.epochs * steps, unit="step") as bar:
-            for number in range(1, recipe.epochs + 1):
+        with tqdm(total=recipe.epochs * steps, initial=learner.epochs * steps, unit="step") as bar:
+            for number in range(learner.epochs + 1, recipe.epochs + 1):
                 bar.set_description(f"epoch {number}/{recipe.epochs}")
-                learnt = learn(learner, shuffled(training, recipe), bar)
+                learnt = learn(learner, shuffled(training, recipe, number), bar)
                 row = Epoch(number, *learnt, *judge(learner.averaged, validation))
                 bar.write(f"epoch {number}: validation accuracy {row.validation_accuracy:.2%}")
                 if best is None or row.validation_accuracy > best.validation_accuracy:
                     keep(learner.averaged.module, folder / CHECKPOINT)
                     best = row
                 append(row, folder / CURVE)
+                learner.epochs = number
+                save_state(learner, best, folder / STATE)
     except KeyboardInterrupt:
         interrupted = True
     if best is None:
@@ -115,16 +123,14 @@ def train(recipe: Recipe, training: Examples, validation: Examples, folder: Path
     return Outcome(best, interrupted)
 
 
-def prepare(recipe: Recipe, steps: int) -> Learner:
+def prepare(recipe: Recipe, training: Examples, steps: int) -> Learner:
     """Make the network and all that changes it, for `steps` steps an epoch."""
     network: nn.Module = build(recipe)
+    if isinstance(network, Whitened):
+        network.fit(training.pixels[:LOOKED_AT])
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4 times as fast on a CPU
     optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
+        groups(network, recipe), recipe.learning_rate, recipe.momentum, nesterov=recipe.momentum > 0
     )
     average = get_ema_multi_avg_fn(recipe.averaging)  # type: ignore[no-untyped-call]
     return Learner(
@@ -132,8 +138,19 @@ def prepare(recipe: Recipe, steps: int) -> Learner:
         averaged=AveragedModel(network, multi_avg_fn=average, use_buffers=True),
         optimizer=optimizer,
         schedule=LambdaLR(optimizer, lambda step: one_cycle(step / (recipe.epochs * steps), recipe.warmup)),
-        label_smoothing=recipe.label_smoothing,
+        recipe=recipe,
     )
+
+
+def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
+    """The parameters that learn, biases apart. Rate times decay, the pull a step, is the same for both."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim > 1]
+    biases = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim == 1]
+    rates = ((weights, 1.0), (biases, recipe.bias_rate))
+    return [
+        {"params": part, "lr": rate * recipe.learning_rate, "weight_decay": recipe.weight_decay / rate}
+        for part, rate in rates
+    ]
 
 
 def one_cycle(progress: float, warmup: float) -> float:
@@ -143,21 +160,35 @@ def one_cycle(progress: float, warmup: float) -> float:
     return (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9))) / 2
 
 
-def shuffled(examples: Examples, recipe: Recipe) -> Iterator[Examples]:
+def shuffled(examples: Examples, recipe: Recipe, epoch: int) -> Iterator[Examples]:
     """All examples once, in random order, augmented, in batches."""
     height, width = examples.pixels.shape[1:3]
     augment = augmentation(recipe, height, width)
+    turned = mirrored(len(examples.targets), recipe, epoch)
     for chosen in torch.split(torch.randperm(len(examples.targets)), recipe.batch):
-        yield Examples(augment(examples.pixels[chosen]), examples.targets[chosen])
+        pixels = examples.pixels[chosen]
+        pixels = torch.where(turned[chosen, None, None, None], pixels.flip(2), pixels)
+        yield Examples(augment(pixels), examples.targets[chosen])
+
+
+def mirrored(count: int, recipe: Recipe, epoch: int) -> Tensor:
+    """Which of `count` pictures are mirrored in this epoch, bool [count].
+
+    Each in a share `flip` of all epochs, evenly spread: with a half, every second time (K. Jordan, 2024, section 3.6).
+    """
+    phase = torch.rand(count, generator=torch.Generator().manual_seed(recipe.seed))
+    return (phase + epoch * recipe.flip) % 1 < recipe.flip
 
 
 def learn(learner: Learner, batches: Iterable[Examples], bar: Progress) -> tuple[float, float]:
     """One epoch: a step of the optimizer for each batch. Returns mean loss and accuracy while learning."""
+    recipe = learner.recipe
     learner.network.train()
     tally = Tally()
     for pixels, targets in batches:
-        logits = learner.network(pixels)
-        loss = cross_entropy(logits, targets, label_smoothing=learner.label_smoothing)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = learner.network(pixels).float() * recipe.logit_scale
+        loss = cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
         learner.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         learner.optimizer.step()
@@ -185,6 +216,26 @@ def keep(network: nn.Module, path: Path) -> None:
     partial = path.with_suffix(".partial")
     partial.write_bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))
     partial.replace(path)
+
+
+def save_state(learner: Learner, best: Epoch, path: Path) -> None:
+    """Write all that going on takes, whole or not at all."""
+    parts = {name: getattr(learner, name).state_dict() for name in STATEFUL}
+    partial = path.with_suffix(".partial")
+    torch.save({**parts, "epochs": learner.epochs, "best": asdict(best), "random": torch.get_rng_state()}, partial)
+    partial.replace(path)
+
+
+def restore(learner: Learner, path: Path) -> Epoch | None:
+    """Bring `learner`, and torch's global generator, to where `save_state` left them; the best epoch so far, if any."""
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=True)
+    for name in STATEFUL:
+        getattr(learner, name).load_state_dict(state[name])
+    learner.epochs = state["epochs"]
+    torch.set_rng_state(state["random"])
+    return Epoch(**state["best"])
 
 
 def append(row: Epoch, path: Path) -> None:

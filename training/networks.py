@@ -11,6 +11,9 @@ from training.config import Recipe
 from training.data import DataSet, data_set
 
 
+WHITENED_AT_LEAST = 5e-4  # added to each eigenvalue, so that directions in which nothing varies stay small
+
+
 class Planes(nn.Module):
     """uint8 pixels [N, height, width, channels] to planes [N, channels, height, width], as convolutions want them."""
 
@@ -72,6 +75,77 @@ def stage(channels: int, filters: int, numbers: Iterable[str] = ("1", "2")) -> n
     return named(**modules, pool=nn.MaxPool2d(2))
 
 
+class Whitening(nn.Conv2d):
+    """A first convolution that is computed, not learnt: it turns 2x2 patches into uncorrelated values of spread 1.
+
+    Its kernels are the eigenvectors of the covariance of all patches, each divided by the root of its eigenvalue, and
+    the same once more with the sign turned, as the activation after it keeps only one side. Only its bias is learnt.
+    After K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+    """
+
+    def __init__(self, channels: int, size: int = 2) -> None:
+        super().__init__(channels, 2 * channels * size**2, size)
+        self.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def fit(self, planes: Tensor) -> None:
+        """Compute the kernels from float32 planes [N, channels, height, width]."""
+        patches = nn.functional.unfold(planes, self.kernel_size).transpose(1, 2).reshape(-1, self.weight[0].numel())
+        spreads, directions = torch.linalg.eigh(patches.T.cov())
+        kernels = (directions / (spreads + WHITENED_AT_LEAST).sqrt()).T.reshape(-1, *self.weight.shape[1:])
+        self.weight.copy_(torch.cat([kernels, -kernels]))
+
+
+class Whitened(nn.Module):
+    """Whitening, then three stages of two convolutions, the first of them pooled; then pooling, flatten and dense.
+
+    The convolutions begin as the identity as far as they can (Dirac), so that depth costs nothing at first; the
+    normalisation has no scale, only a bias. uint8 [N, height, width, channels] in, logits float32 [N, labels] out.
+    After K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, with ReLU and an average at the end.
+    """
+
+    def __init__(self, data: DataSet, width: int) -> None:
+        super().__init__()
+        self.input = named(planes=Planes(), scaled=Scaled(data.mean, data.std))
+        whitening = Whitening(data.input.channels)
+        self.stem = named(whitening=whitening, relu=nn.ReLU())
+        self.stage1 = halved(whitening.out_channels, width)
+        self.stage2 = halved(width, 4 * width)
+        self.stage3 = halved(4 * width, 4 * width)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(4 * width, len(data.labels), bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels to logits."""
+        features = self.stage3(self.stage2(self.stage1(self.stem(self.input(pixels)))))
+        logits: Tensor = self.head(self.flatten(self.pool(features)))
+        return logits
+
+    def fit(self, pixels: Tensor) -> None:
+        """Compute the first layer from pictures, uint8 [N, height, width, channels]."""
+        self.stem.whitening.fit(self.input(pixels))  # type: ignore[operator]
+
+
+def halved(channels: int, filters: int) -> nn.Sequential:
+    """Two convolutions, the first one pooled: [N, channels, h, w] to [N, filters, h/2, w/2]."""
+    modules = named(
+        conv1=nn.Conv2d(channels, filters, 3, padding=1, bias=False),
+        pool=nn.MaxPool2d(2),
+        norm1=nn.BatchNorm2d(filters, momentum=0.4),
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(filters, filters, 3, padding=1, bias=False),
+        norm2=nn.BatchNorm2d(filters, momentum=0.4),
+        relu2=nn.ReLU(),
+    )
+    for module in modules:
+        if isinstance(module, nn.Conv2d):
+            nn.init.dirac_(module.weight[: module.in_channels])
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.requires_grad_(False)
+    return modules
+
+
 def named(**modules: nn.Module) -> nn.Sequential:
     """A chain of modules under their names."""
     return nn.Sequential(OrderedDict(modules))
@@ -79,6 +153,7 @@ def named(**modules: nn.Module) -> nn.Sequential:
 
 NETWORKS: dict[str, Callable[[DataSet, Recipe], nn.Module]] = {
     "plain": lambda data, recipe: Plain(data, recipe.width),
+    "whitened": lambda data, recipe: Whitened(data, recipe.width),
 }
 
 

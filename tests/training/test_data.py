@@ -152,8 +152,3 @@ def test_augmentation_keeps_shape_and_dtype_and_changes_pictures(examples: Calla
 def test_augmentation_switched_off_changes_nothing(examples: Callable[[int, int], Examples]) -> None:
     pixels = examples(30, 1).pixels
     assert torch.equal(augmentation(Recipe(flip=0, shift=0, erase=0), 28, 28)(pixels), pixels)
-
-
-def test_flip_mirrors_left_to_right(examples: Callable[[int, int], Examples]) -> None:
-    pixels = examples(5, 1).pixels
-    assert torch.equal(augmentation(Recipe(flip=1, shift=0, erase=0), 28, 28)(pixels), pixels.flip(2))

@@ -127,10 +127,43 @@ def test_an_interruption_while_writing_leaves_the_checkpoint_before(
 def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
     made = examples(70, 1)
     numbered = Examples(made.pixels, torch.arange(70))
-    batches = list(loop.shuffled(numbered, TINY))
+    batches = list(loop.shuffled(numbered, TINY, 1))
     assert [len(batch.targets) for batch in batches] == [32, 32, 6]
     order = torch.cat([batch.targets for batch in batches]).tolist()
     assert sorted(order) == list(range(70)) != order
+
+
+def test_every_picture_is_mirrored_every_second_time() -> None:
+    first, second, third = (loop.mirrored(1000, replace(TINY, flip=0.5), epoch) for epoch in (1, 2, 3))
+    assert torch.equal(first, ~second)
+    assert torch.equal(first, third)
+    assert 400 < int(first.sum()) < 600
+
+
+@pytest.mark.parametrize(("flip", "mirrored"), [(0.0, 0), (1.0, 40)])
+def test_all_or_no_pictures_are_mirrored_left_to_right(examples: Make, flip: float, mirrored: int) -> None:
+    made = examples(40, 1)
+    numbered = Examples(made.pixels, torch.arange(40))
+    recipe = replace(TINY, flip=flip, shift=0, erase=0.0)
+    [seen] = loop.shuffled(numbered, replace(recipe, batch=40), 1)
+    expected = made.pixels[seen.targets]
+    assert torch.equal(seen.pixels, expected.flip(2) if mirrored else expected)
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(TINY, epochs=3)
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    train(recipe, *made, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(7, patch)  # five batches an epoch
+        assert train(recipe, *made, tmp_path / "cut").interrupted
+    assert not train(recipe, *made, tmp_path / "cut").interrupted
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert (tmp_path / "whole" / CURVE).read_text() == (tmp_path / "cut" / CURVE).read_text()
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
