@@ -59,6 +59,12 @@ class Signature:
         """From what onnxruntime says of a session."""
         return cls(tuple(map(Tensor.of, inputs)), tuple(map(Tensor.of, outputs)), batches)
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """How many rows every run takes, where all inputs have the same fixed first extent; else None."""
+        firsts = {tensor.shape[0] if tensor.shape else FREE for tensor in self.inputs}
+        return None if len(firsts) != 1 or FREE in firsts else firsts.pop()
+
     def rows(self, feed: Mapping[str, NDArray[Any]]) -> int:
         """How many rows a feed that fits has; 1 for a model that takes it whole."""
         return len(next(iter(feed.values()))) if self.batches else 1

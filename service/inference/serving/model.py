@@ -96,6 +96,11 @@ class Model:
         """The execution provider it really runs on, which need not be the one that was wanted."""
         return str(self.session.get_providers()[0])
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """How many rows each run has to have, as the file fixes it; None where that is free, or the inputs differ."""
+        return self.signature.fixed_batch
+
     def run(self, items: Sequence[Row]) -> list[Row]:
         """Run rows of one `row_key` together, or whole feeds one by one; outputs in their order. Raises RunFailed."""
         if not self.batches:

@@ -22,6 +22,23 @@ def test_free_extents_and_types_in_the_protocol_s_words() -> None:
     assert [tensor.shape for tensor in whole.inputs] == [(2, -1), ()]
 
 
+@pytest.mark.parametrize(
+    ("shapes", "rows"),
+    [
+        ([(2, 3)], 2),
+        ([(2, 3), (2, 5)], 2),
+        ([(1, 3)], 1),
+        ([(-1, 3)], None),
+        ([(2, 3), (4, 3)], None),
+        ([(2, 3), ()], None),
+        ([], None),
+    ],
+)
+def test_the_rows_of_a_run_are_known_where_the_file_fixes_them(shapes: list[tuple[int, ...]], rows: int | None) -> None:
+    inputs = tuple(Tensor(f"x{number}", "FP32", shape) for number, shape in enumerate(shapes))
+    assert Signature(inputs, (), batches=False).fixed_batch == rows
+
+
 def test_what_fits_passes_and_has_so_many_rows() -> None:
     signature().check({"b": B, "a": A})
     assert signature().rows({"b": B, "a": A}) == 2
