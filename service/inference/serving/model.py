@@ -36,13 +36,14 @@ def stack(rows: Sequence[Row]) -> dict[str, NDArray[np.generic]]:
 
 
 def unstack(batch: Row) -> list[Row]:
-    """The inverse of `stack`."""
-    return [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+    """The inverse of `stack`. A row of shape () stays an array, too: a bare string would forget its type."""
+    count = len(next(iter(batch.values()))) if batch else 0
+    return [{name: values[index, ...] for name, values in batch.items()} for index in range(count)]
 
 
-def _first(outputs: Row) -> Row:
-    """The row of a batch of one; what has no batch is left out."""
-    return {name: value[0] for name, value in outputs.items() if np.ndim(value)}
+def only(outputs: Row) -> Row:
+    """The row of a batch of one; what has another first dimension, or none, is left out."""
+    return {name: values[0, ...] for name, values in outputs.items() if np.shape(values)[:1] == (1,)}
 
 
 def open_session(
@@ -62,9 +63,7 @@ def open_session(
     if profile:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
-    session = ort.InferenceSession(model, options, providers=list(providers.names))
-    providers.check(session)
-    return session
+    return providers.open(model, options)
 
 
 def fed_wrongly(error: RunFailed) -> bool:
@@ -167,7 +166,10 @@ class ServedModel:
         if self.model.batches:
             return await self.batcher.submit(rows)
         batched = await self.batcher.submit([stack([row]) for row in rows])
-        return replace(batched, results=[_first(outputs) for outputs in batched.results])
+        results = [only(outputs) for outputs in batched.results]
+        if self.card and any(self.card.output.name not in row for row in results):
+            raise RunFailed(f"the model gave no row of {self.card.output.name!r} for one of the inputs")
+        return replace(batched, results=results)
 
     async def infer(self, feed: Row) -> LayerValues:
         """The outputs for a whole feed, which must fit the graph. Raises what `MicroBatcher.submit` raises."""

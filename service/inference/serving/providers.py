@@ -33,8 +33,23 @@ class Providers:
         providers = cls(wanted, _names(wanted))
         if CUDA in providers.names:
             ort.preload_dlls()  # finds CUDA's libraries where pip put them; one that is missing it only remarks upon
-        providers.check(ort.InferenceSession(_nothing().SerializeToString(), providers=list(providers.names)))
+        providers.open(_nothing().SerializeToString())
         return providers
+
+    def open(self, model: str | bytes, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+        """Open an ONNX file (its path, or its bytes). Raises ProviderUnavailable, else onnxruntime's own exceptions.
+
+        Where a device cannot be opened, the CPU is tried, as onnxruntime would by itself; but that prints what it does
+        to standard output, for a damaged file as well, and opens that a second time.
+        """
+        try:
+            session = ort.InferenceSession(model, options, providers=list(self.names), enable_fallback=0)
+        except (RuntimeError, ValueError):
+            if self.names == (CPU,):
+                raise
+            session = ort.InferenceSession(model, options, providers=[CPU], enable_fallback=0)
+        self.check(session)
+        return session
 
     def check(self, session: ort.InferenceSession) -> None:
         """Make sure that a session uses every provider that was named. Raises ProviderUnavailable.

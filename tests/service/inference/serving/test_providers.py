@@ -1,3 +1,5 @@
+from typing import Any
+
 import onnxruntime as ort
 import pytest
 
@@ -33,3 +35,28 @@ def test_a_session_that_fell_back_is_refused_but_auto_takes_it() -> None:
     with pytest.raises(ProviderUnavailable, match="demanded but cannot be used"):
         Providers("cuda", (CUDA, CPU)).check(session)
     Providers("auto", (CUDA, CPU)).check(session)
+
+
+def test_a_damaged_file_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    damaged = tiny_onnx().SerializeToString().replace(b"GlobalAveragePool", b"GlobalAveragePoo\xa2")
+    with pytest.raises(ValueError, match="utf-8"):
+        Providers.of("cpu").open(damaged)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_device_that_cannot_be_opened_gives_way_to_the_cpu_unless_it_was_demanded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real = ort.InferenceSession
+
+    def broken(model: bytes, options: Any, *, providers: list[str], **settings: Any) -> ort.InferenceSession:
+        if CUDA in providers:
+            raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+        return real(model, options, providers=providers, **settings)
+
+    monkeypatch.setattr(ort, "InferenceSession", broken)
+    model = tiny_onnx().SerializeToString()
+    assert Providers("auto", (CUDA, CPU)).open(model).get_providers() == [CPU]
+    with pytest.raises(ProviderUnavailable, match="demanded but cannot be used"):
+        Providers("cuda", (CUDA,)).open(model)
+    assert capfd.readouterr().out == ""
