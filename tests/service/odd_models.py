@@ -49,6 +49,22 @@ def joining() -> onnx.ModelProto:
     return _model([node], inputs, {"sum": (TensorProto.FLOAT, [1, "C"])})
 
 
+def labelling() -> onnx.ModelProto:
+    """float32 `x` [N, 3] -> the word for its largest number, string `label` [N], and `scores` [N, 3], as they came."""
+    words = helper.make_node(
+        "LabelEncoder", ["best"], ["label"], domain="ai.onnx.ml", keys_int64s=[0, 1, 2], values_strings=["a", "b", "c"]
+    )
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0),
+        words,
+        helper.make_node("Identity", ["x"], ["scores"]),
+    ]
+    outputs: Values = {"label": (TensorProto.STRING, ["N"]), "scores": (TensorProto.FLOAT, ["N", 3])}
+    model = _model(nodes, {"x": (TensorProto.FLOAT, ["N", 3])}, outputs)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return model
+
+
 def _model(
     nodes: list[onnx.NodeProto], inputs: Values, outputs: Values, **weights: np.generic | np.ndarray[Any, Any]
 ) -> onnx.ModelProto:

@@ -11,51 +11,45 @@ from numpy.typing import NDArray
 from service.errors import ModelRejected, RunFailed
 from service.inference.contract.card import ModelCard
 from service.inference.contract.datatypes import DTYPES, of_onnxruntime
+from service.inference.contract.signature import FREE
 from service.inference.serving.model import Model, Row, stack
 
 CUDA_TOLERANCE = 1e-3
 ROWS = 4
 MOST_NUMBERS = 50_000_000  # in one made-up input; a declared shape may be anything
+FIXED_BATCH = (
+    "its batch is fixed at {rows}, and a card is for one input at a time: export it with a batch that is free, or 1; "
+    "without a card it is served through /v2 as it is"
+)
 
 
 def prove(session: ort.InferenceSession, card: ModelCard | None) -> tuple[Model, str | None]:
     """Run the golden inputs, or noise, alone and together; these runs also warm the session up.
 
-    A model whose answers differ from its card's, in shape or in value, raises ModelRejected. The second value says why
-    it is served one input at a time, if so.
+    A model whose answers differ from its card's, in shape or in value, raises ModelRejected; outputs that the card does
+    not name may be anything. The second value says why the model is served one input at a time, if so.
     """
     alone = Model(session, batches=False)
+    if card:
+        _check_output(card, alone)
     rows = trial_rows(session, card)
     try:
-        singles = [_only(outputs) for outputs in alone.run([stack([row]) for row in rows])]
+        answers = alone.run([stack([row] * (alone.fixed_batch or 1)) for row in rows])
     except RunFailed as error:
         if card:
             raise ModelRejected(f"it does not take what its card says: {error}") from error
-        return alone, f"it did not take noise of its declared shape ({error})"
+        return alone, _unbatched(alone) or f"it did not take noise of its declared shape ({error})"
     tolerance = _tolerance(card, alone)
     if card:
-        _check(card, singles, tolerance)
-    if not _may_batch(session):
-        return alone, "its inputs and outputs share no free first dimension"
-    if not rows:
-        return alone, "its shapes are not known, so a batch could not be tried"
+        _check(card, answers, tolerance)
     together = Model(session, batches=True)
-    if not _agrees(together, rows, singles, tolerance):
-        return alone, "it gives other answers to a batch than to each of its inputs"
-    return together, None
+    doubt = _unbatched(alone) or _disagreement(together, rows, answers, tolerance)
+    return (alone, doubt) if doubt else (together, None)
 
 
 def _tolerance(card: ModelCard | None, model: Model) -> float:
     stated = card.tolerance if card else 1e-4
     return stated if model.provider == "CPUExecutionProvider" else max(stated, CUDA_TOLERANCE)
-
-
-def _only(outputs: Row) -> Row:
-    """The one row of a batch of one. Raises RunFailed where an output has no batch."""
-    for name, value in outputs.items():
-        if not np.shape(value) or len(value) != 1:
-            raise RunFailed(f"output {name!r} has shape {np.shape(value)} for one input")
-    return {name: value[0] for name, value in outputs.items()}
 
 
 def trial_rows(session: ort.InferenceSession, card: ModelCard | None) -> list[Row]:
@@ -71,11 +65,12 @@ def _golden_rows(card: ModelCard | None) -> list[Row]:
 
 def _made_up_rows(session: ort.InferenceSession, card: ModelCard | None) -> list[Row]:
     """Noise for a model without golden inputs; none where shapes are not known or too large, or it takes no numbers."""
+    rows = Model(session, batches=False).fixed_batch or 1
     shapes = {value.name: tuple(value.shape[1:]) for value in session.get_inputs()}
     dtypes = {value.name: DTYPES.get(of_onnxruntime(value.type)) for value in session.get_inputs()}
     if card:
         shapes[card.input.name], dtypes[card.input.name] = card.input.shape, np.dtype(card.input.dtype)
-    if not all(_is_small(shapes[name]) and _is_number(dtypes[name]) for name in shapes):
+    if not all(_is_small((rows, *shapes[name])) and _is_number(dtypes[name]) for name in shapes):
         return []
     noise = np.random.default_rng(0)
     return [{name: noise.random(shapes[name]).astype(dtypes[name]) for name in shapes} for _ in range(ROWS)]
@@ -90,29 +85,55 @@ def _is_number(dtype: np.dtype[Any] | None) -> bool:
     return dtype is not None and dtype.kind in "biuf"
 
 
-def _check(card: ModelCard, singles: Sequence[Row], tolerance: float) -> None:
-    for row in singles:
-        scores = row[card.output.name]
+def _check_output(card: ModelCard, model: Model) -> None:
+    """Before anything is run: that the card's output can be answered with, one input at a time."""
+    rows = model.fixed_batch
+    ranks = {len(tensor.shape) for tensor in model.signature.inputs}
+    if rows not in (None, 1) and ranks == {len(card.input.shape) + 1}:
+        raise ModelRejected(FIXED_BATCH.format(rows=rows))
+    if card.output.name not in model.outputs:
+        raise ModelRejected(f"its output {card.output.name!r} is of a type that no answer can hold")
+
+
+def _check(card: ModelCard, answers: Sequence[Row], tolerance: float) -> None:
+    """`answers` are those to batches of one."""
+    for answer in answers:
+        scores = answer[card.output.name]
+        if scores.shape[:1] != (1,):
+            raise ModelRejected(f"its output {card.output.name!r} has shape {scores.shape} for one input, not one row")
         if scores.size != card.outputs or scores.dtype.kind != "f":
-            raise ModelRejected(f"its output is {scores.dtype} {scores.shape}, its card says {card.outputs} floats")
-    for number, (golden, row) in enumerate(zip(card.golden, singles, strict=False)):
-        difference = float(np.abs(row[card.output.name].ravel() - np.asarray(golden.output)).max())
+            raise ModelRejected(f"its output is {scores.dtype} {scores.shape[1:]}, its card says {card.outputs} floats")
+    for number, (golden, answer) in enumerate(zip(card.golden, answers, strict=False)):
+        difference = float(np.abs(answer[card.output.name].ravel() - np.asarray(golden.output)).max())
         if not difference <= tolerance:
             raise ModelRejected(f"golden input {number} gives an answer {difference:.2g} off its card's")
 
 
-def _may_batch(session: ort.InferenceSession) -> bool:
-    values = [*session.get_inputs(), *session.get_outputs()]
-    return all(value.shape and not isinstance(value.shape[0], int) for value in values)
+def _unbatched(model: Model) -> str | None:
+    """Why its shapes alone forbid batches, if they do; an output that numpy cannot hold is never asked for."""
+    given = [("output", tensor) for tensor in model.signature.outputs if tensor.name in model.outputs]
+    for kind, tensor in (*(("input", tensor) for tensor in model.signature.inputs), *given):
+        if tensor.shape[:1] != (FREE,):
+            why = f"is fixed at {tensor.shape[0]}" if tensor.shape else "is not there, or not known"
+            return f"its inputs and outputs share no free first dimension: that of {kind} {tensor.name!r} {why}"
+    return None
 
 
-def _agrees(model: Model, rows: Sequence[Row], singles: Sequence[Row], tolerance: float) -> bool:
+def _disagreement(model: Model, rows: Sequence[Row], answers: Sequence[Row], tolerance: float) -> str | None:
+    """Why a batch of `rows` is not what `answers`, those to batches of one, are together, if so."""
+    if not rows:
+        return "no batch could be tried: its shapes are not known or too large, or it takes no numbers"
+    for name, values in answers[0].items():
+        if np.shape(values)[:1] != (1,):
+            return f"output {name!r} has shape {np.shape(values)} for one input, not one row"
     try:
         batch = model.run(rows)
-    except RunFailed:
-        return False
-    pairs = [(one[name], other[name]) for one, other in zip(batch, singles, strict=True) for name in one]
-    return all(_alike(np.asarray(one), np.asarray(other), tolerance) for one, other in pairs)
+    except RunFailed as error:
+        return f"it did not take a batch ({error})"
+    pairs = [(row[name], answer[name][0, ...]) for row, answer in zip(batch, answers, strict=True) for name in row]
+    if all(_alike(one, other, tolerance) for one, other in pairs):
+        return None
+    return "it gives other answers to a batch than to each of its inputs"
 
 
 def _alike(one: NDArray[Any], other: NDArray[Any], tolerance: float) -> bool:

@@ -1,5 +1,7 @@
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
@@ -7,7 +9,9 @@ from onnx import TensorProto, helper
 
 from service.errors import ModelRejected
 from service.inference.contract.card import ModelCard
-from service.inference.serving.proof import prove
+from service.inference.serving.model import stack
+from service.inference.serving.proof import prove, trial_rows
+from tests.service.odd_models import labelling
 from tests.service.tiny import tiny_card, tiny_onnx
 
 
@@ -97,6 +101,63 @@ def test_scores_that_are_no_floats_are_refused() -> None:
     model.graph.output.append(helper.make_tensor_value_info("whole", TensorProto.INT64, ["N", 3]))
     with pytest.raises(ModelRejected, match="its output is int64"):
         prove(opened(model), card(output={"name": "whole"}))
+
+
+def with_outputs(*outputs: tuple[str, str, int, Sequence[int | str]]) -> onnx.ModelProto:
+    """The tiny model, and an output more for each (operator on the scores, name, type, shape)."""
+    model = tiny_onnx()
+    for op, name, kind, shape in outputs:
+        model.graph.node.append(helper.make_node(op, ["probabilities"], [name]))
+        model.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+    return model
+
+
+def test_only_the_output_that_the_card_names_is_held_to_it() -> None:
+    size = ("Size", "size", TensorProto.INT64, ())
+    places = ("NonZero", "places", TensorProto.INT64, (2, "found"))
+    weights = with_outputs()
+    weights.graph.output.append(helper.make_tensor_value_info("kernel", TensorProto.FLOAT, [3, 3, 3, 3]))
+    for model, name in ((with_outputs(size), "size"), (with_outputs(places), "places"), (weights, "kernel")):
+        served, doubt = prove(opened(model), tiny_card(tiny_onnx()))
+        assert not served.batches
+        assert doubt is not None
+        assert f"output {name!r}" in doubt
+    with pytest.raises(ModelRejected, match=r"'size' has shape \(\) for one input"):
+        prove(opened(with_outputs(size)), card(output={"name": "size"}))
+
+
+def test_a_card_cannot_name_an_output_that_no_answer_can_hold() -> None:
+    model = tiny_onnx()
+    model.graph.node.append(helper.make_node("Cast", ["probabilities"], ["brief"], to=TensorProto.BFLOAT16))
+    model.graph.output.append(helper.make_tensor_value_info("brief", TensorProto.BFLOAT16, ["N", 3]))
+    assert prove(opened(model), tiny_card(tiny_onnx()))[0].batches
+    with pytest.raises(ModelRejected, match="'brief' is of a type that no answer can hold"):
+        prove(opened(model), card(output={"name": "brief"}))
+
+
+def test_a_model_whose_output_is_text_is_batched() -> None:
+    model, doubt = prove(opened(labelling()), None)
+    assert (model.batches, doubt) == (True, None)
+    rows = model.run([{"x": np.eye(3, dtype=np.float32)[index]} for index in (2, 0)])
+    labels = stack(rows)["label"]
+    assert labels.dtype == np.dtype(np.object_)
+    assert labels.tolist() == ["c", "a"]
+
+
+def test_a_fixed_batch_is_said_to_be_the_reason_and_cannot_have_a_card() -> None:
+    for rows in (1, 2):
+        model, doubt = prove(opened(tiny_onnx(batch=rows)), None)
+        assert not model.batches
+        assert doubt == (
+            f"its inputs and outputs share no free first dimension: that of input 'pixels' is fixed at {rows}"
+        )
+    prove(opened(tiny_onnx(batch=1)), card())
+    with pytest.raises(ModelRejected, match="its batch is fixed at 2, and a card is for one input at a time"):
+        prove(opened(tiny_onnx(batch=2)), card())
+
+
+def test_noise_for_a_fixed_batch_that_nobody_could_hold_is_not_made() -> None:
+    assert trial_rows(passing_on(TensorProto.FLOAT, [2**20, 2**20]), None) == []
 
 
 def test_a_model_that_scales_with_its_company_is_served_one_by_one() -> None:
