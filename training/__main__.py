@@ -1,4 +1,4 @@
-"""`python -m training train NAME | export NAME | evaluate NAME`: see `--help` of each."""
+"""`python -m training train NAME | export NAME | evaluate NAME | derive`: see `--help` of each."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 from service.errors import ConvscopeError, InvalidRequest, UnknownName
 from training.config import RECIPES, Recipe, add_flags, overridden
 from training.data import data_set, split
+from training.derive.command import ABOUT, add_derive
 from training.evaluate import Predictor, by_onnx, by_torch, predict, report
 from training.export import MODEL, WEIGHTS, ExportRefused, export, exported_recipe
 from training.loop import train
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         else:
             each.add_argument("--run", type=Path, help="folder of a run (for export: the newest)")
             each.add_argument("--version", type=int, help="of the model (export: the next; evaluate: the newest)")
+    add_derive(commands.add_parser("derive", help=ABOUT, description=ABOUT))
     return top
 
 

@@ -16,6 +16,8 @@ SIZES = {  # of a picture, of a window, padding, stride
     "strided": (SIDE, KERNEL, 1, 2),
     "pooled": (SIDE, 2, 0, 2),
 }
+NINE = torch.arange(1, 10).reshape(1, 3, 3).double()
+FOUR = torch.arange(1, 5).reshape(1, 1, 2, 2).double()
 
 
 def convolution(seed: int = 0) -> list[Step]:
@@ -25,16 +27,27 @@ def convolution(seed: int = 0) -> list[Step]:
     kernels, points = numbers.weights(MAPS, CHANNELS, KERNEL, KERNEL), numbers.weights(MAPS, CHANNELS, 1, 1)
     wide = numbers.weights(1, SIDE, SIDE, CHANNELS, SIDE, SIDE)
     shape = f"{CHANNELS} channels in, {MAPS} out, {KERNEL}x{KERNEL}"
-    alone, padded, strided, pools = (out_of(*size) for size in SIZES.values())
-    sizes = f"{SIDE}->{alone}, with padding 1 {padded}, with stride 2 too {strided}; pooling by 2 {SIDE}->{pools}"
+    alone, padded, strided, pools = (f"{out_of(*size)}x{out_of(*size)}" for size in SIZES.values())
+    sizes = f"alone {alone}, padding 1 {padded}, stride 2 as well {strided}; pooling by 2 {pools}"
     return [
+        Step(
+            "by hand: 1 2 3 / 4 5 6 / 7 8 9 by 1 2 / 3 4 is 37 47 / 67 77; turned round, 23 33 / 53 63", None, by_hand()
+        ),
         Step("this is cross-correlation; convolution proper turns the kernel round", None, turned(picture, kernels)),
         Step(f"several channels: {shape}; each map sums over its inputs", kernels.numel(), summed(picture, kernels)),
         Step("a 1x1 convolution is one dense layer, used at each pixel", points.numel(), pointwise(picture, points)),
         Step("pooling treats each channel by itself and has no weights", 0, pooled(picture)),
         Step("a picture moved moves its map along; a dense layer's does not", None, moved(picture, kernels, wide)),
-        Step(f"a {KERNEL}x{KERNEL} kernel makes of height and width {sizes}", None, sized()),
+        Step(f"{KERNEL}x{KERNEL} on {SIDE}x{SIDE}: {sizes}", None, sized()),
     ]
+
+
+def by_hand() -> float:
+    """Small enough to be checked with a pencil, both ways round; its numbers stand in the chapter, too."""
+    correlated = torch.tensor([[[37, 47], [67, 77]]])
+    convolved = torch.tensor([[[23, 33], [53, 63]]])
+    inside = convolved_properly(NINE, FOUR)[:, 1:-1, 1:-1]  # where the whole kernel lies in the picture
+    return apart((functional.conv2d(NINE, FOUR), correlated), (inside, convolved))
 
 
 def turned(picture: Tensor, kernels: Tensor) -> float:
@@ -64,7 +77,9 @@ def convolved_properly(picture: Tensor, kernels: Tensor) -> Tensor:
 
 def summed(picture: Tensor, kernels: Tensor) -> float:
     """Each map has a kernel of its own for each channel; what they yield is added up."""
-    sums = torch.zeros(len(kernels), *(extent - kernels.shape[-1] + 1 for extent in picture.shape[1:]), dtype=torch.double)
+    sums = torch.zeros(
+        len(kernels), *(extent - kernels.shape[-1] + 1 for extent in picture.shape[1:]), dtype=torch.double
+    )
     for (number, kernel), (channel, plane) in product(enumerate(kernels), enumerate(picture)):
         sums[number] += functional.conv2d(plane[None], kernel[None, channel : channel + 1])[0]
     return apart((functional.conv2d(picture, kernels), sums))

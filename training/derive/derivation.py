@@ -30,7 +30,11 @@ def derivation(layer: Layer, seed: int = 0) -> list[Step]:
             layer.invariant,
             invariant(small, offsets, picture),
         ),
-        Step("the same, each map's set no larger than the picture", layer.sets, in_sets(small, offsets, picture)),
+        Step(
+            f"the same, each group of {layer.places:,} sharing a set as large as the picture",
+            layer.sets,
+            in_sets(small, offsets, picture),
+        ),
         Step(f"locality: V[a,b] only for {near(layer.kernel)}", layer.local, local(small, offsets, picture)),
         Step(
             f"what is left is torch's conv2d, weight [{layer.maps}, {layer.channels}, {layer.kernel}, {layer.kernel}]",

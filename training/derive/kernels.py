@@ -16,7 +16,7 @@ def kernel(*rows: tuple[int, int, int], over: int = 1) -> Tensor:
 
 KERNELS: Mapping[str, Tensor] = {
     "blur": kernel((1, 2, 1), (2, 4, 2), (1, 2, 1), over=16),
-    "sharpen": kernel((0, -1, 0), (-1, 5, -1), (0, -1, 0)),
+    "sharpen": kernel((0, -1, 0), (-1, 8, -1), (0, -1, 0), over=4),
     "upright": kernel((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
     "level": kernel((-1, -2, -1), (0, 0, 0), (1, 2, 1)),
 }
@@ -29,7 +29,7 @@ def kernels() -> list[Step]:
     return [
         Step("a flat picture comes out times the kernel's sum: 1 for blur and sharpen, 0 for edges", None, on_flat()),
         Step("blur makes a step between dark and bright, 0 0 0 16 16 16, a slope: 0 4 12 16", None, blurred()),
-        Step("sharpen makes it steeper than it was: 0 -16 32 16", None, sharpened()),
+        Step("sharpen makes it steeper than it was: 0 -4 20 16", None, sharpened()),
         Step("edge kernels see where it is, each in its own direction only: 0 64 64 0", None, edged()),
     ]
 
@@ -48,7 +48,7 @@ def blurred() -> float:
 
 def sharpened() -> float:
     """Sharpening adds to each pixel what sets it apart from its neighbours: at a step it overshoots on both sides."""
-    return apart((applied(KERNELS["sharpen"], step()), lines(0, -16, 32, 16)))
+    return apart((applied(KERNELS["sharpen"], step()), lines(0, -4, 20, 16)))
 
 
 def edged() -> float:

@@ -25,14 +25,14 @@ class Step:
 
 
 def apart(*pairs: tuple[Tensor | int, Tensor | int]) -> float:
-    """Largest difference within the pairs; infinite where two shapes differ, as nothing may be broadcast."""
+    """Largest difference within the pairs; infinite where shapes differ, as nothing may be broadcast, and for a NaN."""
     return max(_apart(torch.as_tensor(one), torch.as_tensor(other)) for one, other in pairs)
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
     if one.shape != other.shape:
         return float("inf")
-    return float((one - other).abs().max())
+    return float((one - other).abs().nan_to_num(nan=float("inf"), posinf=float("inf")).max())
 
 
 class Numbers:
@@ -54,7 +54,7 @@ class Numbers:
 
 def different(weights: Tensor) -> int:
     """How many different weights there are; 0 is none."""
-    return weights[weights != 0].unique().numel()
+    return len(set(weights[weights != 0].tolist()))
 
 
 def all_hold(steps: Sequence[Step]) -> bool:

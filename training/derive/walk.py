@@ -1,14 +1,14 @@
 """The derivation as a text to read: each step with its weights and its proof."""
 
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from textwrap import wrap
 
 from training.derive.layer import PHOTO, Layer
 from training.derive.proof import Step
 
 BYTES = 4  # of a weight in float32
-WIDE, LEFT = 118, 82
+WIDE, LEFT = 112, 86
 GREY = Layer(PHOTO.height, PHOTO.width, 1, PHOTO.hidden, PHOTO.kernel)
 
 
@@ -16,12 +16,12 @@ def walk(layer: Layer, derivation: Sequence[Step], others: Sequence[Step]) -> It
     """Line by line: what the dense layer costs, how the convolution comes of it, what else a convolution does."""
     yield f"From a dense layer to a convolution: {layer}"
     yield from (f"  {line}" for line in wrap(opening(layer), WIDE))
-    yield f"\n{'step':{LEFT}} {'weights':>19}  difference"
+    yield f"\n{'step':{LEFT}} {'weights':>20}  off by"
     for number, step in enumerate(derivation, 1):
         yield row(f"{number} {step.claim}", step)
     yield f"\n  {layer.local:,} of {layer.asked:,} weights: {fewer(layer.local, layer.asked)} fewer."
     yield from (f"  {line}" for line in wrap(closing(layer), WIDE))
-    yield f"\n{'what else holds':{LEFT}} {'weights':>19}  difference"
+    yield f"\n{'what else holds':{LEFT}} {'weights':>20}  off by"
     for step in others:
         yield row(f"- {step.claim}", step)
     yield ""
@@ -37,10 +37,10 @@ def opening(layer: Layer) -> str:
         f"{'neuron' if layer.maps == 1 else 'neurons'} at each that is {layer.neurons:,}. "
     )
     if layer.neurons > layer.hidden:
-        text += f"These are more than {layer.hidden:,}, and step 1 counts them all. "
+        text += "Step 1 counts them all. "
     if layer.provable() != layer:
-        text += f"Laid out in full that is too large: the proofs are on a small one, {layer.provable()}. "
-    return text + "They use whole numbers in float64, whose sums are exact: a difference of 0 means equal."
+        text += f"That is too large to lay out in full: what is proved here is a small one, {layer.provable()}. "
+    return text + "The proofs use whole numbers in float64, whose sums are exact: off by 0 means equal."
 
 
 def closing(layer: Layer) -> str:
@@ -52,7 +52,7 @@ def closing(layer: Layer) -> str:
 def photo() -> str:
     """Put the figure right that many texts give for a photo."""
     return (
-        f"A photo of {GREY.numbers:,} pixels and {PHOTO.hidden} neurons take {GREY.asked:,} weights for one channel and "
+        f"A photo of {GREY.numbers:,} pixels and {PHOTO.hidden} neurons: {GREY.asked:,} weights for one channel, "
         f"{PHOTO.asked:,} for three, {size(BYTES * PHOTO.asked)}. Texts that say {GREY.asked // 10:,} are wrong by ten."
     )
 
@@ -60,23 +60,20 @@ def photo() -> str:
 def row(text: str, step: Step) -> str:
     """A line of the table, with what is wrong made plain."""
     weights = "" if step.weights is None else f"{step.weights:,}"
-    return f"{text:{LEFT}} {weights:>19}  {step.difference:g}{'' if step.holds else '  NOT EQUAL'}"
+    return f"{text:{LEFT}} {weights:>20}  {step.difference:g}{'' if step.holds else '  NOT EQUAL'}"
 
 
 def fewer(few: int, many: int) -> str:
-    """How much less `few` is than `many`, in percent, rounded down: with as many digits as it takes to stay under 100."""
+    """How much less `few` is than `many`, in percent: with as many digits as it takes to stay under 100."""
     share = 100 - Decimal(100 * few) / many
     digits = 2
-    while share.quantize(Decimal(1).scaleb(-digits)) >= 100:
+    while (rounded := share.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)) == 100:
         digits += 1
-    return f"{share.quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR)} %"
+    return f"{rounded} %"
 
 
 def size(count: int) -> str:
     """Bytes in the largest unit of which there is at least one."""
-    amount, unit = Decimal(count), "bytes"
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("bytes", 1)):
-        if count >= factor:
-            amount = Decimal(count) / factor
-            break
-    return f"{amount:.4g} {unit}"
+    units = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "bytes": 1}
+    unit = next(unit for unit, factor in units.items() if count >= factor)
+    return f"{Decimal(count) / units[unit]:.4g} {unit}"
