@@ -15,10 +15,9 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.gate import until
 from tests.service.server import running
-from training.data import data_set
-from training.export import MODEL, WEIGHTS, exported_recipe
+from training.data.table import data_set
+from training.export import MODEL, exported
 from training.parity import layer_outputs, module_outputs
-from training.runs import load
 
 ROOT = Path(__file__).parents[1]
 VERSION = ROOT / "models" / "fashion-mnist" / "1"
@@ -56,7 +55,7 @@ async def test_every_layer_over_http_equals_onnxruntime_and_the_module_of_its_na
     assert list(maps) == names
     batch = pictures[..., np.newaxis]
     ours = layer_outputs(onnx.load(VERSION / MODEL), batch)
-    torchs = module_outputs(load(exported_recipe(VERSION / MODEL), VERSION / WEIGHTS), batch)
+    torchs = module_outputs(exported(VERSION).network, batch)
     assert maps.keys() - torchs.keys() == {"input.scaled.cast", "input.scaled.sub", "probabilities"}
     for name, values in maps.items():
         for truth in (ours[name], torchs.get(name, ours[name])):
@@ -67,7 +66,7 @@ async def test_every_layer_over_http_equals_onnxruntime_and_the_module_of_its_na
 async def test_all_test_pictures_as_png_over_http_give_the_accuracy_that_is_stated(tmp_path: Path) -> None:
     data = data_set("fashion-mnist")
     test = data.read_test(DEBIAN)
-    encoded = [png(pixels.squeeze(-1)) for pixels in test.pixels.numpy()]
+    encoded = [png(pixels.squeeze(-1)) for pixels in test.inputs.numpy()]
     predicted: list[int] = []
     with running(ROOT / "models", tmp_path / "log") as server:
         async with AsyncClient(base_url=server.url, timeout=60) as client:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from service.errors import ConvscopeError, InvalidRequest, UnknownName
 from training.config import RECIPES, Recipe, add_flags, overridden
-from training.data import data_set, split
+from training.data.examples import split
+from training.data.table import data_set
 from training.derive.command import ABOUT, add_derive
 from training.evaluate import Predictor, by_onnx, by_torch, predict, report
-from training.export import MODEL, WEIGHTS, ExportRefused, export, exported_recipe
+from training.export import MODEL, WEIGHTS, ExportRefused, export, exported, exported_recipe
 from training.loop import train
-from training.networks import build, parameters
-from training.runs import RECORD, Run, following, load, newest, read, record
+from training.networks.table import build, parameters
+from training.runs import RECORD, Run, following, newest, read, record
 
 REFUSED = 2
 INTERRUPTED = 130  # what a shell reports for Ctrl-C: 128 + SIGINT
@@ -61,21 +62,23 @@ def parser() -> argparse.ArgumentParser:
 def run_train(options: argparse.Namespace) -> int:
     """Train, measure, and with --export write the model."""
     recipe = overridden(recipe_of(options.name), vars(options))
-    data, size = data_set(recipe.data), parameters(build(recipe))
+    data = data_set(recipe.data)
+    size = parameters(build(recipe, data.task))
     learnt, chosen = split(data.read_training(options.data_dir), recipe.held_out, recipe.seed)
-    counts = f"{len(learnt.targets):,} pictures to learn from, {len(chosen.targets):,} to choose by"
+    counts = f"{len(learnt.targets):,} examples to learn from, {len(chosen.targets):,} to choose by"
     print(f"{options.name}: {size:,} parameters, {counts}")
     folder = following(options.runs / options.name)
     folder.mkdir(parents=True)
-    run = record(folder, options.name, recipe, train(recipe, learnt, chosen, folder))
-    print(f"{folder}: epoch {run.epoch} kept, {run.validation_accuracy:.2%} of the validation pictures right")
+    outcome = train(recipe, data.task, learnt, chosen, folder)
+    run = record(folder, options.name, recipe, data.task, outcome, chosen)
+    print(f"{folder}: epoch {run.epoch} kept, {run.validation_accuracy:.2%} of the validation examples right")
     if run.interrupted:
         print("interrupted: the best so far is kept; `python -m training export` makes a model of it")
         return INTERRUPTED
     if options.export:
         return write_model(run, options, None)
     test = data.read_test(options.data_dir)
-    print(report(predict(by_torch(run.network()), test), test, data.labels))
+    print(report(predict(by_torch(run.deployed()), test), test, data.task.labels))
     return 0
 
 
@@ -93,7 +96,8 @@ def write_model(run: Run, options: argparse.Namespace, number: int | None) -> in
         raise InvalidRequest(f"--version must be at least 1, not {number}: the service serves no other")
     if folder.exists():
         raise ExportRefused(f"{folder} is there already: a version is never written twice")
-    result = export(run, data_set(run.recipe.data).read_test(options.data_dir), folder)
+    data = data_set(run.recipe.data)
+    result = export(run, data, data.read_test(options.data_dir), folder)
     print(f"{result}\n\nwritten: {folder}")
     return 0
 
@@ -102,12 +106,12 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """Measure a run's checkpoint, or a version's weights and its ONNX file."""
     if options.run:
         run = read(options.run)
-        show(f"checkpoint of {options.run}", by_torch(run.network()), run.recipe, options.data_dir)
+        show(f"checkpoint of {options.run}", by_torch(run.deployed()), run.recipe, options.data_dir)
         return 0
     parent = options.models / options.name
     folder = parent / str(options.version) if options.version is not None else newest(parent, MODEL)
     recipe = exported_recipe(folder / MODEL)
-    show(f"{folder / WEIGHTS}, by PyTorch", by_torch(load(recipe, folder / WEIGHTS)), recipe, options.data_dir)
+    show(f"{folder / WEIGHTS}, by PyTorch", by_torch(exported(folder)), recipe, options.data_dir)
     show(f"\n{folder / MODEL}, by onnxruntime", by_onnx(folder / MODEL), recipe, options.data_dir)
     return 0
 
@@ -116,7 +120,7 @@ def show(title: str, predictor: Predictor, recipe: Recipe, data_dir: Path) -> No
     """Print how `predictor` does on the test set."""
     data = data_set(recipe.data)
     test = data.read_test(data_dir)
-    print(f"{title}\n{report(predict(predictor, test), test, data.labels)}")
+    print(f"{title}\n{report(predict(predictor, test), test, data.task.labels)}")
 
 
 def recipe_of(name: str) -> Recipe:

@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 from torch import nn
 
 from service.inference.contract.card import Evaluation
-from training.data import Examples
+from training.data.examples import Examples
 
 AT_ONCE = 250
 
-Pixels = NDArray[np.uint8]
+Inputs = NDArray[np.generic]
 Probabilities = NDArray[np.float32]
-Predictor = Callable[[Pixels], Probabilities]
+Predictor = Callable[[Inputs], Probabilities]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The confusion matrix, int64 [labels, labels]: row what a picture shows, column what was seen in it."""
+    """The confusion matrix, int64 [labels, labels]: row what an input shows, column what was seen in it."""
 
     labels: tuple[str, ...]
     confusion: NDArray[np.int64]
 
     @property
     def count(self) -> int:
-        """Pictures judged."""
+        """Inputs judged."""
         return int(self.confusion.sum())
 
     @property
     def accuracy(self) -> float:
-        """Share of pictures that were recognised."""
+        """Share of inputs that were recognised."""
         return float(np.trace(self.confusion)) / self.count
 
     @property
     def per_class(self) -> dict[str, float]:
-        """For each label, the share of its own pictures that were recognised; 0 where it has none."""
+        """For each label, the share of its own inputs that were recognised; 0 where it has none."""
         shown = self.confusion.sum(axis=1).clip(min=1)
         return dict(zip(self.labels, (np.diag(self.confusion) / shown).tolist(), strict=True))
 
@@ -51,32 +51,38 @@ class Report:
         width = max(len(label) for label in self.labels)
         cell = max(5, len(str(self.confusion.max())) + 1)
         heads = "".join(f"{index:>{cell}}" for index in range(len(self.labels)))
-        lines = [f"accuracy {self.accuracy:.2%} on {self.count:,} pictures", "", f"{'':{width + 4}}  right {heads}"]
+        lines = [f"accuracy {self.accuracy:.2%} on {self.count:,} inputs", "", f"{'':{width + 4}}  right {heads}"]
         for index, (label, share) in enumerate(self.per_class.items()):
             row = "".join(f"{seen:>{cell}}" for seen in self.confusion[index])
             lines.append(f"{index:>3} {label:{width}} {share:7.1%} {row}")
-        return "\n".join([*lines, "", "rows: what a picture shows; columns: what was seen in it"])
+        return "\n".join([*lines, "", "rows: what an input shows; columns: what was seen in it"])
 
 
 def report(probabilities: Probabilities, examples: Examples, labels: tuple[str, ...]) -> Report:
-    """Judge `probabilities`, float32 [count, labels], of `examples`."""
+    """Judge `probabilities`, float32 [count, outputs], of `examples`."""
+    probabilities = per_label(probabilities)
     cells = examples.targets.numpy() * len(labels) + probabilities.argmax(axis=1)
     counts = np.bincount(cells, minlength=len(labels) ** 2)
     return Report(labels, counts.reshape(len(labels), len(labels)))
 
 
 def predict(predictor: Predictor, examples: Examples) -> Probabilities:
-    """Probabilities, float32 [count, labels], of all examples in order."""
-    pixels = examples.pixels.numpy()
-    return np.concatenate([predictor(pixels[at : at + AT_ONCE]) for at in range(0, len(pixels), AT_ONCE)])
+    """Probabilities, float32 [count, outputs], of all examples in order."""
+    inputs = examples.inputs.numpy()
+    return np.concatenate([predictor(inputs[at : at + AT_ONCE]) for at in range(0, len(inputs), AT_ONCE)])
+
+
+def per_label(probabilities: Probabilities) -> Probabilities:
+    """One column a label, float32 [count, labels]: a single one, of the second of two labels, is made two."""
+    return np.hstack([1 - probabilities, probabilities]) if probabilities.shape[1] == 1 else probabilities
 
 
 def by_torch(network: nn.Module) -> Predictor:
-    """Let PyTorch predict: softmax of the network's logits."""
+    """Let PyTorch predict: a network that yields probabilities."""
 
-    def run(pixels: Pixels) -> Probabilities:
+    def run(inputs: Inputs) -> Probabilities:
         with torch.inference_mode():
-            answer: Probabilities = network(torch.from_numpy(pixels)).softmax(dim=1).numpy()
+            answer: Probabilities = network(torch.from_numpy(inputs)).numpy()
         return answer
 
     network.eval()
@@ -88,8 +94,8 @@ def by_onnx(model: bytes | Path) -> Predictor:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def run(pixels: Pixels) -> Probabilities:
-        answer: Probabilities = session.run(None, {name: pixels})[0]
+    def run(inputs: Inputs) -> Probabilities:
+        answer: Probabilities = session.run(None, {name: inputs})[0]
         return answer
 
     return run

@@ -11,17 +11,19 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from service.errors import ConvscopeError
-from service.inference.contract.card import METADATA_KEY, Golden, ModelCard, OutputCard, Parity, Provenance
+from service.inference.contract.card import METADATA_KEY, Calibration, Golden, ModelCard, OutputCard, Parity, Provenance
+from training.calibration import reliability
 from training.config import Recipe, as_values, command
-from training.data import DataSet, Examples, data_set
-from training.evaluate import Probabilities, Report, by_onnx, by_torch, predict, report
+from training.data.examples import DataSet, Examples, Task
+from training.deployed import Deployed
+from training.evaluate import Probabilities, Report, by_onnx, by_torch, per_label, predict, report
 from training.loop import keep
 from training.naming import name_after_modules
 from training.parity import layer_differences
-from training.runs import Run
+from training.runs import Run, load
 
 MODEL = "model.onnx"
 WEIGHTS = "weights.safetensors"
@@ -34,58 +36,52 @@ class ExportRefused(ConvscopeError):
     """The ONNX file does not answer as PyTorch does."""
 
 
-class Deployed(nn.Module):
-    """What the file computes: the network, then softmax."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 pixels to probabilities, float32 [N, labels]."""
-        probabilities: Tensor = self.network(pixels).softmax(dim=1)
-        return probabilities
-
-
-def export(run: Run, test: Examples, folder: Path) -> Report:
+def export(run: Run, data: DataSet, test: Examples, folder: Path) -> Report:
     """Write `folder` with the run's network as model.onnx and weights.safetensors, then say how the file does.
 
     It is judged on `test`. Raises ExportRefused when onnxruntime and PyTorch differ; then, as on any error, there is no
     `folder`.
     """
-    data = data_set(run.recipe.data)
-    network = run.network()
-    graph = to_onnx(network, data)
+    deployed = run.deployed()
+    graph = to_onnx(deployed, run.task)
     answers = predict(by_onnx(graph.SerializeToString()), test)
-    result = report(answers, test, data.labels)
+    result = report(answers, test, run.task.labels)
     card = ModelCard(
-        task="multiclass",
-        labels=data.labels,
-        input=data.input,
+        task=run.task.kind,
+        labels=run.task.labels,
+        input=run.task.input,
         output=OutputCard(name=OUTPUT),
         provenance=provenance(run, data),
         evaluation=result.card(),
-        parity=prove(graph, network, test, answers),
-        golden=golden(test.pixels.numpy(), answers),
+        calibration=calibration(run, answers, test),
+        parity=prove(graph, deployed, test, answers),
+        golden=golden(test.inputs.numpy(), answers),
         tolerance=TOLERANCE,
     )
     graph.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
-    write(graph, network, folder)
+    write(graph, deployed.network, folder)
     return result
 
 
-def to_onnx(network: nn.Module, data: DataSet) -> onnx.ModelProto:
-    """Make the graph: uint8 [N, height, width, channels] to probabilities [N, labels], tensors named after modules."""
-    example = torch.zeros(2, *data.input.shape, dtype=torch.uint8)
+def calibration(run: Run, answers: Probabilities, test: Examples) -> Calibration:
+    """How far the file's confidence is from its accuracy, and how far it would be without the temperature."""
+    plain = predict(by_torch(Deployed(run.network(), run.task)), test)
+    before, after = (reliability(per_label(some), test.targets.numpy()).error for some in (plain, answers))
+    return Calibration(temperature=run.temperature, error_before=before, error_after=after, count=len(answers))
+
+
+def to_onnx(deployed: Deployed, task: Task) -> onnx.ModelProto:
+    """Make the graph: the card's input, batch first, to probabilities [N, outputs], tensors named after modules."""
+    example = torch.zeros(2, *task.input.shape, dtype=getattr(torch, task.input.dtype))
     with warnings.catch_warnings():
         # torch.export copies its own tree specifications, which warns of a class that torch itself deprecates
         warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
         program = torch.onnx.export(
-            Deployed(network).eval(),
+            deployed.eval(),
             (example,),
             dynamo=True,
             external_data=False,
-            input_names=[data.input.name],
+            input_names=[task.input.name],
             output_names=[OUTPUT],
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
@@ -93,35 +89,51 @@ def to_onnx(network: nn.Module, data: DataSet) -> onnx.ModelProto:
     if program is None:
         raise ExportRefused("PyTorch's exporter returned nothing")
     model = program.model_proto
-    name_after_modules(model, dict(network.named_modules()), wrapper="network")
+    name_after_modules(model, dict(deployed.network.named_modules()), wrapper="network")
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def exported_recipe(path: Path) -> Recipe:
-    """Read from a model file the recipe of its network. Raises ExportRefused when it was not made here."""
+def card_of(path: Path) -> ModelCard:
+    """Read the card that a model file holds. Raises ExportRefused when it was not made here."""
     try:
         properties = {item.key: item.value for item in onnx.load(path).metadata_props}
-        card = ModelCard.model_validate_json(properties[METADATA_KEY])
-        return Recipe(**card.provenance.recipe)  # type: ignore[union-attr]
+        return ModelCard.model_validate_json(properties[METADATA_KEY])
     except Exception as error:  # protobuf's errors have no better base
-        raise ExportRefused(f"{path} is not there, or holds no recipe of `python -m training export`") from error
+        raise ExportRefused(f"{path} is not there, or holds no card of `python -m training export`") from error
 
 
-def prove(graph: onnx.ModelProto, network: nn.Module, test: Examples, answers: Probabilities) -> Parity:
+def exported_recipe(path: Path) -> Recipe:
+    """Read from a model file the recipe of its network. Raises ExportRefused when it was not made here."""
+    provenance = card_of(path).provenance
+    if provenance is None:
+        raise ExportRefused(f"{path} holds no recipe of `python -m training export`")
+    return Recipe(**provenance.recipe)  # type: ignore[arg-type]
+
+
+def exported(folder: Path) -> Deployed:
+    """Build in PyTorch what a model's folder holds, of its unfolded weights. Raises ExportRefused, RunMissing."""
+    card = card_of(folder / MODEL)
+    nothing = (0.0,) * card.input.channels  # the mean and the spread are among the weights
+    task = Task(card.labels, card.input, mean=nothing, std=nothing)
+    temperature = card.calibration.temperature if card.calibration else 1.0
+    return Deployed(load(exported_recipe(folder / MODEL), task, folder / WEIGHTS), task, temperature)
+
+
+def prove(graph: onnx.ModelProto, deployed: Deployed, test: Examples, answers: Probabilities) -> Parity:
     """Compare onnxruntime's `answers` with PyTorch's, and each layer with its module. Raises ExportRefused."""
-    difference = float(np.abs(answers - predict(by_torch(network), test)).max())
+    difference = float(np.abs(answers - predict(by_torch(deployed), test)).max())
     if not difference <= TOLERANCE:
         raise ExportRefused(f"onnxruntime and PyTorch differ by {difference:.1e} in probability: nothing is written")
-    for layer, share in layer_differences(graph, network, test.pixels[:GOLDEN].numpy()).items():
+    for layer, share in layer_differences(graph, deployed.network, test.inputs[:GOLDEN].numpy()).items():
         if not share <= TOLERANCE:
             raise ExportRefused(f"layer {layer} differs from its module by {share:.1e} of its largest magnitude")
     return Parity(reference=f"torch {torch.__version__}", largest_difference=difference, count=len(answers))
 
 
-def golden(pixels: NDArray[np.uint8], answers: Probabilities) -> tuple[Golden, ...]:
+def golden(inputs: NDArray[np.generic], answers: Probabilities) -> tuple[Golden, ...]:
     """The first few inputs with the file's answers."""
-    return tuple(Golden.of(pixels[index], answers[index]) for index in range(min(GOLDEN, len(pixels))))
+    return tuple(Golden.of(inputs[index], answers[index]) for index in range(min(GOLDEN, len(inputs))))
 
 
 def provenance(run: Run, data: DataSet) -> Provenance:

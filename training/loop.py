@@ -10,16 +10,18 @@ from typing import NoReturn, TypeAlias
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.optimizer import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from service.errors import ConvscopeError
+from training.calibration import loss_of
 from training.config import Recipe
-from training.data import Examples, augmentation
-from training.networks import Whitened, build
+from training.data.augmentation import augmentation, mirrored, whose_turn
+from training.data.examples import Examples, Task
+from training.networks.table import build
+from training.networks.whitened import Whitened
 
 CHECKPOINT = "checkpoint.safetensors"
 CURVE = "curve.csv"
@@ -76,23 +78,23 @@ class Tally:
     hits: int = 0
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Count a batch: `loss` its mean, `logits` [N, labels], `targets` [N]."""
+        """Count a batch: `loss` its mean, `logits` [N, outputs], `targets` [N]."""
         self.count += len(targets)
         self.summed += loss.item() * len(targets)
-        self.hits += int((logits.argmax(1) == targets).sum())
+        self.hits += int((classes_of(logits) == targets).sum())
 
     @property
     def loss(self) -> float:
-        """Mean over all pictures counted."""
+        """Mean over all examples counted."""
         return self.summed / max(self.count, 1)
 
     @property
     def accuracy(self) -> float:
-        """Share of all pictures counted."""
+        """Share of all examples counted."""
         return self.hits / max(self.count, 1)
 
 
-def train(recipe: Recipe, training: Examples, validation: Examples, folder: Path) -> Outcome:
+def train(recipe: Recipe, task: Task, training: Examples, validation: Examples, folder: Path) -> Outcome:
     """Train the recipe's network; leave its best checkpoint, by validation accuracy, and the curve in `folder`.
 
     A folder in which a run was cut off is gone on with, from the end of its last whole epoch. Ctrl-C keeps the best so
@@ -100,7 +102,7 @@ def train(recipe: Recipe, training: Examples, validation: Examples, folder: Path
     """
     torch.manual_seed(recipe.seed)
     steps = -(-len(training.targets) // recipe.batch)
-    learner = prepare(recipe, training, steps)
+    learner = prepare(recipe, task, training, steps)
     best = restore(learner, folder / STATE)
     interrupted = False
     try:
@@ -116,6 +118,7 @@ def train(recipe: Recipe, training: Examples, validation: Examples, folder: Path
                 append(row, folder / CURVE)
                 learner.epochs = number
                 save_state(learner, best, folder / STATE)
+        (folder / STATE).unlink(missing_ok=True)
     except KeyboardInterrupt:
         interrupted = True
     if best is None:
@@ -123,12 +126,13 @@ def train(recipe: Recipe, training: Examples, validation: Examples, folder: Path
     return Outcome(best, interrupted)
 
 
-def prepare(recipe: Recipe, training: Examples, steps: int) -> Learner:
+def prepare(recipe: Recipe, task: Task, training: Examples, steps: int) -> Learner:
     """Make the network and all that changes it, for `steps` steps an epoch."""
-    network: nn.Module = build(recipe)
+    network: nn.Module = build(recipe, task)
     if isinstance(network, Whitened):
-        network.fit(training.pixels[:LOOKED_AT])
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4 times as fast on a CPU
+        network.fit(training.inputs[:LOOKED_AT])
+    if len(task.input.size) == 2:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4 times as fast on a CPU
     optimizer = torch.optim.SGD(
         groups(network, recipe), recipe.learning_rate, recipe.momentum, nesterov=recipe.momentum > 0
     )
@@ -162,22 +166,10 @@ def one_cycle(progress: float, warmup: float) -> float:
 
 def shuffled(examples: Examples, recipe: Recipe, epoch: int) -> Iterator[Examples]:
     """All examples once, in random order, augmented, in batches."""
-    height, width = examples.pixels.shape[1:3]
-    augment = augmentation(recipe, height, width)
-    turned = mirrored(len(examples.targets), recipe, epoch)
+    augment = augmentation(recipe, examples.inputs.shape[1:])
+    turns = whose_turn(len(examples.targets), recipe.flip, epoch, recipe.seed)
     for chosen in torch.split(torch.randperm(len(examples.targets)), recipe.batch):
-        pixels = examples.pixels[chosen]
-        pixels = torch.where(turned[chosen, None, None, None], pixels.flip(2), pixels)
-        yield Examples(augment(pixels), examples.targets[chosen])
-
-
-def mirrored(count: int, recipe: Recipe, epoch: int) -> Tensor:
-    """Which of `count` pictures are mirrored in this epoch, bool [count].
-
-    Each in a share `flip` of all epochs, evenly spread: with a half, every second time (K. Jordan, 2024, section 3.6).
-    """
-    phase = torch.rand(count, generator=torch.Generator().manual_seed(recipe.seed))
-    return (phase + epoch * recipe.flip) % 1 < recipe.flip
+        yield Examples(augment(mirrored(examples.inputs[chosen], turns[chosen])), examples.targets[chosen])
 
 
 def learn(learner: Learner, batches: Iterable[Examples], bar: Progress) -> tuple[float, float]:
@@ -185,10 +177,10 @@ def learn(learner: Learner, batches: Iterable[Examples], bar: Progress) -> tuple
     recipe = learner.recipe
     learner.network.train()
     tally = Tally()
-    for pixels, targets in batches:
+    for inputs, targets in batches:
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = learner.network(pixels).float() * recipe.logit_scale
-        loss = cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+            logits = learner.network(inputs).float() * recipe.logit_scale
+        loss = loss_of(logits, targets, recipe.label_smoothing)
         learner.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         learner.optimizer.step()
@@ -200,15 +192,23 @@ def learn(learner: Learner, batches: Iterable[Examples], bar: Progress) -> tuple
     return tally.loss, tally.accuracy
 
 
-@torch.inference_mode()
 def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
     """Mean loss and accuracy on `examples` as they are."""
-    network.eval()
-    tally = Tally()
-    for pixels, targets in zip(*(torch.split(part, JUDGED_AT_ONCE) for part in examples), strict=True):
-        logits = network(pixels)
-        tally.add(cross_entropy(logits, targets), logits, targets)
+    logits, tally = logits_of(network, examples), Tally()
+    tally.add(loss_of(logits, examples.targets), logits, examples.targets)
     return tally.loss, tally.accuracy
+
+
+@torch.inference_mode()
+def logits_of(network: nn.Module, examples: Examples) -> Tensor:
+    """Logits, float32 [count, outputs], of `examples` as they are."""
+    network.eval()
+    return torch.cat([network(inputs) for inputs in torch.split(examples.inputs, JUDGED_AT_ONCE)])
+
+
+def classes_of(logits: Tensor) -> Tensor:
+    """The class that each row of logits [N, outputs] names, int64 [N]."""
+    return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
 
 
 def keep(network: nn.Module, path: Path) -> None:

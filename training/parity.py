@@ -10,19 +10,19 @@ from torch import Tensor, nn
 Floats = NDArray[np.float32]
 
 
-def layer_differences(model: onnx.ModelProto, network: nn.Module, pixels: NDArray[np.uint8]) -> dict[str, float]:
+def layer_differences(model: onnx.ModelProto, network: nn.Module, inputs: NDArray[np.generic]) -> dict[str, float]:
     """How far each layer named after a module is from that module's output, as a share of its largest magnitude.
 
-    `pixels` is a batch of the network's input. Infinite where the shapes differ, or where the module yields only zeros
+    `inputs` is a batch of the network's input. Infinite where the shapes differ, or where the module yields only zeros
     and the layer does not.
     """
-    modules = module_outputs(network, pixels)
-    layers = layer_outputs(model, pixels)
+    modules = module_outputs(network, inputs)
+    layers = layer_outputs(model, inputs)
     return {name: _difference(layers[name], modules[name]) for name in layers if name in modules}
 
 
-def module_outputs(network: nn.Module, pixels: NDArray[np.uint8]) -> dict[str, Floats]:
-    """What every module of the network yields for `pixels` at its first call, by its dotted name, caught by hooks.
+def module_outputs(network: nn.Module, inputs: NDArray[np.generic]) -> dict[str, Floats]:
+    """What every module of the network yields for `inputs` at its first call, by its dotted name, caught by hooks.
 
     Modules that yield no single tensor are left out.
     """
@@ -39,15 +39,15 @@ def module_outputs(network: nn.Module, pixels: NDArray[np.uint8]) -> dict[str, F
     ]
     try:
         with torch.inference_mode():
-            network.eval()(torch.from_numpy(pixels))
+            network.eval()(torch.from_numpy(inputs))
     finally:
         for hook in hooks:
             hook.remove()
     return caught
 
 
-def layer_outputs(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> dict[str, Floats]:
-    """What every node yields for `pixels`, by its name, from onnxruntime with its optimisations off."""
+def layer_outputs(model: onnx.ModelProto, inputs: NDArray[np.generic]) -> dict[str, Floats]:
+    """What every node yields for `inputs`, by its name, from onnxruntime with its optimisations off."""
     names = [name for node in model.graph.node for name in node.output if name]
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
@@ -56,7 +56,7 @@ def layer_outputs(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> dict[str
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: pixels}), strict=True))
+    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: inputs}), strict=True))
 
 
 def _difference(layer: Floats, module: Floats) -> float:

@@ -3,15 +3,20 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from service.errors import ConvscopeError
+from service.inference.contract.card import InputCard
+from training.calibration import fitted_temperature
 from training.config import Recipe, as_values
-from training.loop import CHECKPOINT, Outcome
-from training.networks import build
+from training.data.examples import Examples, Task
+from training.deployed import Deployed
+from training.loop import CHECKPOINT, Outcome, logits_of
+from training.networks.table import build
 
 RECORD = "run.json"
 
@@ -27,20 +32,27 @@ class Run:
     folder: Path
     name: str
     recipe: Recipe
+    task: Task
     epoch: int  # whose weights the checkpoint holds
     validation_accuracy: float
     interrupted: bool
+    temperature: float = 1.0  # fitted on the validation split
 
     def network(self) -> nn.Module:
         """Build the network with the checkpoint's weights, in evaluation mode. Raises RunMissing."""
-        return load(self.recipe, self.folder / CHECKPOINT)
+        return load(self.recipe, self.task, self.folder / CHECKPOINT)
+
+    def deployed(self) -> Deployed:
+        """Build what is served: the network, its temperature and its activation. Raises RunMissing."""
+        return Deployed(self.network(), self.task, self.temperature)
 
 
-def record(folder: Path, name: str, recipe: Recipe, outcome: Outcome) -> Run:
-    """Write what came of a run beside its checkpoint."""
+def record(folder: Path, name: str, recipe: Recipe, task: Task, outcome: Outcome, validation: Examples) -> Run:
+    """Fit the temperature of what a run left in `folder`, and write all that is known of it beside the checkpoint."""
+    temperature = fitted_temperature(logits_of(load(recipe, task, folder / CHECKPOINT), validation), validation.targets)
     best = outcome.best
-    run = Run(folder, name, recipe, best.epoch, best.validation_accuracy, outcome.interrupted)
-    values = asdict(run) | {"folder": None, "recipe": as_values(recipe)}
+    run = Run(folder, name, recipe, task, best.epoch, best.validation_accuracy, outcome.interrupted, temperature)
+    values = asdict(run) | {"recipe": as_values(recipe), "task": asdict(task) | {"input": task.input.model_dump()}}
     del values["folder"]
     (folder / RECORD).write_text(json.dumps(values, indent=2) + "\n")
     return run
@@ -50,14 +62,19 @@ def read(folder: Path) -> Run:
     """Read a run's record. Raises RunMissing."""
     try:
         values = json.loads((folder / RECORD).read_text())
-        return Run(folder=folder, **values | {"recipe": Recipe(**values["recipe"])})
+        return Run(folder=folder, **values | {"recipe": Recipe(**values["recipe"]), "task": _task(values["task"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunMissing(f"{folder} holds no finished run of `python -m training train`") from error
 
 
-def load(recipe: Recipe, weights: Path) -> nn.Module:
+def _task(values: dict[str, Any]) -> Task:
+    sequences = {name: tuple(values[name]) for name in ("labels", "mean", "std")}
+    return Task(input=InputCard(**values["input"]), **sequences)
+
+
+def load(recipe: Recipe, task: Task, weights: Path) -> nn.Module:
     """Build the recipe's network and give it the weights of a safetensors file. Raises RunMissing."""
-    network = build(recipe)
+    network = build(recipe, task)
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, RuntimeError, SafetensorError) as error:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.config import Recipe
-from training.data import Examples
+from training.data.examples import Examples
+from training.data.table import data_set
 
 TRAINING, TEST = 200, 60
+FASHION = data_set("fashion-mnist")
 TINY = Recipe(width=2, epochs=2, batch=32, held_out=40, seed=3)
 
 

@@ -12,7 +12,9 @@ from torchvision import datasets
 from service.errors import InvalidRequest, UnknownName
 from tests.training.conftest import TEST, TRAINING, idx, stripes
 from training.config import Recipe
-from training.data import DataMissing, Examples, augmentation, data_set, split
+from training.data.augmentation import augmentation
+from training.data.examples import DataMissing, Examples, split
+from training.data.table import data_set
 
 FASHION = data_set("fashion-mnist")
 
@@ -20,9 +22,9 @@ FASHION = data_set("fashion-mnist")
 def test_gzip_files_are_read_as_they_are(data_dir: Path) -> None:
     pixels, labels = stripes(TRAINING, 1)
     read = FASHION.read_training(data_dir)
-    assert (read.pixels.dtype, read.targets.dtype) == (torch.uint8, torch.int64)
-    assert read.pixels.shape == (TRAINING, 28, 28, 1)
-    assert (read.pixels.numpy()[..., 0] == pixels).all()
+    assert (read.inputs.dtype, read.targets.dtype) == (torch.uint8, torch.int64)
+    assert read.inputs.shape == (TRAINING, 28, 28, 1)
+    assert (read.inputs.numpy()[..., 0] == pixels).all()
     assert read.targets.tolist() == labels.tolist()
     assert len(FASHION.read_test(data_dir).targets) == TEST
 
@@ -32,7 +34,7 @@ def test_unpacked_files_are_read_from_where_torchvision_puts_them(data_dir: Path
     raw.mkdir(parents=True)
     for packed in data_dir.glob("*.gz"):
         (raw / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
-    assert torch.equal(FASHION.read_test(tmp_path).pixels, FASHION.read_test(data_dir).pixels)
+    assert torch.equal(FASHION.read_test(tmp_path).inputs, FASHION.read_test(data_dir).inputs)
 
 
 @pytest.mark.skipif(
@@ -43,13 +45,19 @@ def test_debians_package_is_read_as_it_is() -> None:
     training, test = FASHION.read_training(folder), FASHION.read_test(folder)
     assert (len(training.targets), len(test.targets)) == (60_000, 10_000)
     assert torch.bincount(test.targets).tolist() == [1000] * 10
-    scaled = training.pixels.float() / 255
-    assert float(scaled.mean()) == pytest.approx(FASHION.mean[0], abs=1e-4)
-    assert float(scaled.std()) == pytest.approx(FASHION.std[0], abs=1e-4)
+    scaled = training.inputs.float() / 255
+    assert float(scaled.mean()) == pytest.approx(FASHION.task.mean[0], abs=1e-4)
+    assert float(scaled.std()) == pytest.approx(FASHION.task.std[0], abs=1e-4)
 
 
-def unreachable(*_: object, **__: object) -> None:
-    raise URLError("no route")
+class Unreachable:
+    __name__ = "FashionMNIST"
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise URLError("no route")
+
+
+unreachable = Unreachable()
 
 
 def test_missing_data_without_a_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +73,8 @@ def test_missing_data_is_downloaded_when_there_is_a_network(
     def download(root: Path, download: bool) -> None:
         assert download
         shutil.copytree(data_dir, Path(root) / "FashionMNIST" / "raw")
+
+    download.__name__ = "FashionMNIST"
 
     monkeypatch.setattr(datasets, "FashionMNIST", download)
     assert len(FASHION.read_training(tmp_path).targets) == TRAINING
@@ -143,12 +153,12 @@ def test_a_split_that_leaves_nothing_to_learn_from_is_refused() -> None:
 
 
 def test_augmentation_keeps_shape_and_dtype_and_changes_pictures(examples: Callable[[int, int], Examples]) -> None:
-    pixels = examples(30, 1).pixels
-    augmented = augmentation(Recipe(), 28, 28)(pixels)
+    pixels = examples(30, 1).inputs
+    augmented = augmentation(Recipe(), pixels.shape[1:])(pixels)
     assert (augmented.shape, augmented.dtype) == (pixels.shape, torch.uint8)
     assert not torch.equal(augmented, pixels)
 
 
 def test_augmentation_switched_off_changes_nothing(examples: Callable[[int, int], Examples]) -> None:
-    pixels = examples(30, 1).pixels
-    assert torch.equal(augmentation(Recipe(flip=0, shift=0, erase=0), 28, 28)(pixels), pixels)
+    pixels = examples(30, 1).inputs
+    assert torch.equal(augmentation(Recipe(shift=0, erase=0), pixels.shape[1:])(pixels), pixels)

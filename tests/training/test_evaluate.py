@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import Examples
-from training.evaluate import AT_ONCE, Pixels, Probabilities, predict, report
+from training.data.examples import Examples
+from training.evaluate import AT_ONCE, Inputs, Probabilities, predict, report
 
 LABELS = ("cat", "dog", "eel")
 
@@ -30,7 +30,7 @@ def test_accuracy_in_all_and_per_class() -> None:
 
 def test_the_printed_table_holds_every_label_and_count() -> None:
     text = str(report(seen(0, 1, 1, 1), shown(0, 0, 1, 1), LABELS))
-    assert "accuracy 75.00% on 4 pictures" in text
+    assert "accuracy 75.00% on 4 inputs" in text
     assert [line.split()[1:] for line in text.splitlines() if "cat" in line] == [["cat", "50.0%", "1", "1", "0"]]
 
 
@@ -38,7 +38,7 @@ def test_the_printed_table_holds_every_label_and_count() -> None:
 def test_predictions_keep_the_order_whatever_the_batches(count: int) -> None:
     pixels = torch.arange(count).remainder(251).to(torch.uint8).reshape(count, 1, 1, 1)
 
-    def echo(batch: Pixels) -> Probabilities:
+    def echo(batch: Inputs) -> Probabilities:
         assert len(batch) <= AT_ONCE
         return batch.reshape(len(batch), 1).astype(np.float32)
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,22 +11,23 @@ from safetensors.torch import load_file
 from torch import nn
 
 from service.inference.contract.card import METADATA_KEY, ModelCard
-from tests.training.conftest import TINY, settled
+from tests.training.conftest import FASHION, TINY, settled
 from training import export as exporting
-from training.data import Examples
+from training.data.examples import Examples
 from training.evaluate import by_onnx
 from training.export import MODEL, WEIGHTS, ExportRefused, export, exported_recipe
 from training.loop import CHECKPOINT, Epoch, Outcome, keep
-from training.networks import build
+from training.networks.table import build
 from training.runs import Run, record
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, examples: Callable[[int, int], Examples]) -> Run:
     folder = tmp_path / "run"
     folder.mkdir()
-    keep(settled(build(TINY)), folder / CHECKPOINT)
-    return record(folder, "fashion-mnist", TINY, Outcome(Epoch(2, 1.0, 0.5, 1.0, 0.5), interrupted=False))
+    keep(settled(build(TINY, FASHION.task)), folder / CHECKPOINT)
+    outcome = Outcome(Epoch(2, 1.0, 0.5, 1.0, 0.5), interrupted=False)
+    return record(folder, "fashion-mnist", TINY, FASHION.task, outcome, examples(40, 3))
 
 
 @pytest.fixture
@@ -39,17 +41,17 @@ def card_of(folder: Path) -> ModelCard:
 
 
 def test_golden_inputs_have_the_files_own_answers(run: Run, test_set: Examples, tmp_path: Path) -> None:
-    export(run, test_set, tmp_path / "1")
+    export(run, FASHION, test_set, tmp_path / "1")
     card, answer = card_of(tmp_path / "1"), by_onnx(tmp_path / "1" / MODEL)
     assert len(card.golden) == 4
     for index, golden in enumerate(card.golden):
         pixels = np.asarray(golden.array("uint8"), np.uint8)
-        assert (pixels == test_set.pixels[index].numpy()).all()
+        assert (pixels == test_set.inputs[index].numpy()).all()
         assert np.abs(answer(pixels[None])[0] - golden.output).max() <= card.tolerance
 
 
 def test_the_card_says_what_the_file_does_and_where_it_comes_from(run: Run, test_set: Examples, tmp_path: Path) -> None:
-    result = export(run, test_set, tmp_path / "1")
+    result = export(run, FASHION, test_set, tmp_path / "1")
     card = card_of(tmp_path / "1")
     assert card.input.shape == (28, 28, 1)
     assert (card.input.name, card.output.name, card.output.activation) == ("pixels", "probabilities", "none")
@@ -65,28 +67,28 @@ def test_the_card_says_what_the_file_does_and_where_it_comes_from(run: Run, test
 
 
 def test_an_interrupted_run_is_told_by_the_card(run: Run, test_set: Examples, tmp_path: Path) -> None:
-    export(replace(run, interrupted=True), test_set, tmp_path / "1")
+    export(replace(run, interrupted=True), FASHION, test_set, tmp_path / "1")
     provenance = card_of(tmp_path / "1").provenance
     assert provenance is not None
     assert "interrupted, epoch 2 kept" in provenance.command
 
 
 def test_the_file_yields_probabilities(run: Run, test_set: Examples, tmp_path: Path) -> None:
-    export(run, test_set, tmp_path / "1")
-    answers = by_onnx(tmp_path / "1" / MODEL)(test_set.pixels.numpy())
+    export(run, FASHION, test_set, tmp_path / "1")
+    answers = by_onnx(tmp_path / "1" / MODEL)(test_set.inputs.numpy())
     assert answers.shape == (60, 10)
     assert np.abs(answers.sum(axis=1) - 1).max() < 1e-5
 
 
 def test_a_batch_answers_as_its_pictures_do_alone(run: Run, test_set: Examples, tmp_path: Path) -> None:
-    export(run, test_set, tmp_path / "1")
-    answer, pixels = by_onnx(tmp_path / "1" / MODEL), test_set.pixels.numpy()[:7]
+    export(run, FASHION, test_set, tmp_path / "1")
+    answer, pixels = by_onnx(tmp_path / "1" / MODEL), test_set.inputs.numpy()[:7]
     singles = np.concatenate([answer(pixels[index : index + 1]) for index in range(7)])
     assert np.abs(answer(pixels) - singles).max() <= 1e-5
 
 
 def test_the_weights_beside_it_are_the_unfolded_ones(run: Run, test_set: Examples, tmp_path: Path) -> None:
-    export(run, test_set, tmp_path / "1")
+    export(run, FASHION, test_set, tmp_path / "1")
     weights, network = load_file(tmp_path / "1" / WEIGHTS), run.network()
     assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
     assert "stem.norm.running_var" in weights
@@ -94,14 +96,14 @@ def test_the_weights_beside_it_are_the_unfolded_ones(run: Run, test_set: Example
 
 def test_the_same_run_gives_the_same_bytes(run: Run, test_set: Examples, tmp_path: Path) -> None:
     for number in ("1", "2"):
-        export(run, test_set, tmp_path / number)
+        export(run, FASHION, test_set, tmp_path / number)
     for name in (MODEL, WEIGHTS):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
 def refused(run: Run, test_set: Examples, folder: Path, message: str) -> None:
     with pytest.raises(ExportRefused, match=message):
-        export(run, test_set, folder)
+        export(run, FASHION, test_set, folder)
     assert not folder.exists()
     assert list(folder.parent.glob(".*")) == []
 
@@ -111,11 +113,10 @@ def test_a_file_that_answers_otherwise_than_pytorch_is_not_written(
 ) -> None:
     original = exporting.to_onnx
 
-    def skewed(network: nn.Module, *rest: object) -> onnx.ModelProto:
-        other = build(TINY)
-        other.load_state_dict(network.state_dict())
+    def skewed(deployed: nn.Module, *rest: object) -> onnx.ModelProto:
+        other = deepcopy(deployed)
         with torch.no_grad():
-            other.get_parameter("head.bias")[0] += 0.01
+            other.get_parameter("network.head.bias")[0] += 0.01
         return original(other, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(exporting, "to_onnx", skewed)
@@ -139,7 +140,7 @@ def test_a_file_whose_layers_bear_the_wrong_names_is_not_written(
 
 
 def test_the_recipe_is_read_back_from_the_file(run: Run, test_set: Examples, tmp_path: Path) -> None:
-    export(run, test_set, tmp_path / "1")
+    export(run, FASHION, test_set, tmp_path / "1")
     assert exported_recipe(tmp_path / "1" / MODEL) == TINY
 
 
@@ -147,5 +148,5 @@ def test_the_recipe_is_read_back_from_the_file(run: Run, test_set: Examples, tmp
 def test_a_file_without_a_recipe_is_one_line(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / MODEL).write_bytes(content)
-    with pytest.raises(ExportRefused, match="is not there, or holds no recipe"):
+    with pytest.raises(ExportRefused, match="is not there, or holds no card"):
         exported_recipe(tmp_path / MODEL)

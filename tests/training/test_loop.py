@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.conftest import TINY
+from tests.training.conftest import FASHION, TINY
 from training import loop
-from training.data import Examples
+from training.data.augmentation import whose_turn
+from training.data.examples import Examples
 from training.loop import CHECKPOINT, CURVE, NothingKept, judge, one_cycle, train
-from training.networks import build
+from training.networks.table import build
 from training.runs import load
 
 Make = Callable[[int, int], Examples]
@@ -28,13 +29,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def trained(folder: Path, made: tuple[Examples, Examples], seed: int = TINY.seed) -> dict[str, torch.Tensor]:
     folder.mkdir()
-    train(replace(TINY, seed=seed), *made, folder)
+    train(replace(TINY, seed=seed), FASHION.task, *made, folder)
     return weights(folder)
 
 
 def test_training_learns(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
     recipe = replace(TINY, epochs=12, width=4, averaging=0.5, flip=0.0, shift=0, erase=0.0, warmup=0.1)
-    outcome = train(recipe, *made, tmp_path)
+    outcome = train(recipe, FASHION.task, *made, tmp_path)
     assert outcome.best.validation_accuracy > 0.8
     assert not outcome.interrupted
 
@@ -46,7 +47,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tmp_path: Path, made: t
 
 
 def test_the_curve_has_a_row_an_epoch(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
-    train(TINY, *made, tmp_path)
+    train(TINY, FASHION.task, *made, tmp_path)
     with (tmp_path / CURVE).open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -65,15 +66,15 @@ def test_the_checkpoint_is_the_epoch_best_on_the_validation_split(
         return next(figures)
 
     monkeypatch.setattr(loop, "judge", judged)
-    outcome = train(replace(TINY, epochs=3), *made, tmp_path)
+    outcome = train(replace(TINY, epochs=3), FASHION.task, *made, tmp_path)
     assert outcome.best.epoch == 2
     assert torch.equal(weights(tmp_path)["head.bias"], states[1])
     assert not torch.equal(states[1], states[2])
 
 
 def test_the_kept_accuracy_is_that_of_the_kept_weights(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
-    outcome = train(TINY, *made, tmp_path)
-    network = load(TINY, tmp_path / CHECKPOINT)
+    outcome = train(TINY, FASHION.task, *made, tmp_path)
+    network = load(TINY, FASHION.task, tmp_path / CHECKPOINT)
     assert judge(network, made[1])[1] == outcome.best.validation_accuracy
 
 
@@ -93,10 +94,10 @@ def test_an_interruption_keeps_the_best_so_far(
     tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_after(7, monkeypatch)  # five batches an epoch
-    outcome = train(TINY, *made, tmp_path)
+    outcome = train(TINY, FASHION.task, *made, tmp_path)
     assert outcome.interrupted
     assert outcome.best.epoch == 1
-    assert weights(tmp_path).keys() == build(TINY).state_dict().keys()
+    assert weights(tmp_path).keys() == build(TINY, FASHION.task).state_dict().keys()
 
 
 def test_an_interruption_before_anything_is_kept_says_so(
@@ -104,7 +105,7 @@ def test_an_interruption_before_anything_is_kept_says_so(
 ) -> None:
     interrupt_after(2, monkeypatch)
     with pytest.raises(NothingKept, match="nothing to keep"):
-        train(TINY, *made, tmp_path)
+        train(TINY, FASHION.task, *made, tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()
 
 
@@ -120,13 +121,13 @@ def test_an_interruption_while_writing_leaves_the_checkpoint_before(
 
     monkeypatch.setattr(Path, "write_bytes", cut)
     with pytest.raises(KeyboardInterrupt):
-        loop.keep(build(TINY), tmp_path / "run" / CHECKPOINT)
+        loop.keep(build(TINY, FASHION.task), tmp_path / "run" / CHECKPOINT)
     assert weights(tmp_path / "run").keys() == before.keys()
 
 
 def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
     made = examples(70, 1)
-    numbered = Examples(made.pixels, torch.arange(70))
+    numbered = Examples(made.inputs, torch.arange(70))
     batches = list(loop.shuffled(numbered, TINY, 1))
     assert [len(batch.targets) for batch in batches] == [32, 32, 6]
     order = torch.cat([batch.targets for batch in batches]).tolist()
@@ -134,7 +135,7 @@ def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
 
 
 def test_every_picture_is_mirrored_every_second_time() -> None:
-    first, second, third = (loop.mirrored(1000, replace(TINY, flip=0.5), epoch) for epoch in (1, 2, 3))
+    first, second, third = (whose_turn(1000, 0.5, epoch, seed=1) for epoch in (1, 2, 3))
     assert torch.equal(first, ~second)
     assert torch.equal(first, third)
     assert 400 < int(first.sum()) < 600
@@ -143,11 +144,11 @@ def test_every_picture_is_mirrored_every_second_time() -> None:
 @pytest.mark.parametrize(("flip", "mirrored"), [(0.0, 0), (1.0, 40)])
 def test_all_or_no_pictures_are_mirrored_left_to_right(examples: Make, flip: float, mirrored: int) -> None:
     made = examples(40, 1)
-    numbered = Examples(made.pixels, torch.arange(40))
+    numbered = Examples(made.inputs, torch.arange(40))
     recipe = replace(TINY, flip=flip, shift=0, erase=0.0)
     [seen] = loop.shuffled(numbered, replace(recipe, batch=40), 1)
-    expected = made.pixels[seen.targets]
-    assert torch.equal(seen.pixels, expected.flip(2) if mirrored else expected)
+    expected = made.inputs[seen.targets]
+    assert torch.equal(seen.inputs, expected.flip(2) if mirrored else expected)
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
@@ -156,11 +157,11 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
     recipe = replace(TINY, epochs=3)
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
-    train(recipe, *made, tmp_path / "whole")
+    train(recipe, FASHION.task, *made, tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_after(7, patch)  # five batches an epoch
-        assert train(recipe, *made, tmp_path / "cut").interrupted
-    assert not train(recipe, *made, tmp_path / "cut").interrupted
+        assert train(recipe, FASHION.task, *made, tmp_path / "cut").interrupted
+    assert not train(recipe, FASHION.task, *made, tmp_path / "cut").interrupted
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert (tmp_path / "whole" / CURVE).read_text() == (tmp_path / "cut" / CURVE).read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import INTERRUPTED, REFUSED, main
-from training.data import DataSet, Examples
+from training.data.examples import DataSet, Examples
 from training.loop import CHECKPOINT, CURVE, train
 from training.runs import RECORD, read
 
@@ -23,7 +23,7 @@ def folders(data_dir: Path, tmp_path: Path) -> list[str]:
 def test_train_export_evaluate(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "fashion-mnist", *folders, *SMALL, "--export"]) == 0
     assert {path.name for path in (tmp_path / "runs/fashion-mnist/1").iterdir()} == {CHECKPOINT, CURVE, RECORD}
-    stated = re.findall(r"accuracy \S+ on 60 pictures", capsys.readouterr().out)
+    stated = re.findall(r"accuracy \S+ on 60 inputs", capsys.readouterr().out)
     assert len(stated) == 1
 
     assert main(["export", *folders]) == 0
@@ -35,7 +35,7 @@ def test_train_export_evaluate(folders: list[str], tmp_path: Path, capsys: pytes
     text = capsys.readouterr().out
     assert "models/fashion-mnist/2/weights.safetensors, by PyTorch" in text
     assert "models/fashion-mnist/2/model.onnx, by onnxruntime" in text
-    assert re.findall(r"accuracy \S+ on 60 pictures", text) == 3 * stated
+    assert re.findall(r"accuracy \S+ on 60 inputs", text) == 3 * stated
 
 
 def test_the_test_set_is_read_once_after_the_checkpoint_was_chosen(
@@ -71,7 +71,7 @@ def test_a_version_is_never_written_twice(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["train", "cats"], "unknown recipe 'cats'; the nearest are: fashion-mnist"),
+        (["train", "cats"], "unknown recipe 'cats'; the nearest are:"),
         (["train", "--network", "plane"], "unknown network 'plane'; the nearest are: plain"),
         (["train", "--data", "fashion"], "unknown data set 'fashion'"),
         (["train", "--held-out", "200"], "--held-out 200 leaves nothing to learn from"),
@@ -79,7 +79,7 @@ def test_a_version_is_never_written_twice(
         (["export"], "holds nothing yet"),
         (["export", "--run", "nowhere"], "nowhere holds no finished run"),
         (["evaluate"], "holds nothing yet"),
-        (["evaluate", "--version", "7"], "is not there, or holds no recipe"),
+        (["evaluate", "--version", "7"], "is not there, or holds no card"),
     ],
 )
 def test_a_refusal_is_one_line_and_status_2(

@@ -8,12 +8,11 @@ import pytest
 
 from service.inference.contract.card import METADATA_KEY, ModelCard
 from service.inference.graph.layers import Graph
-from training.data import data_set
+from training.data.table import data_set
 from training.evaluate import by_onnx, by_torch, predict, report
-from training.export import MODEL, TOLERANCE, WEIGHTS, exported_recipe
-from training.networks import parameters
+from training.export import MODEL, TOLERANCE, exported
+from training.networks.table import parameters
 from training.parity import layer_differences
-from training.runs import load
 
 MODELS = Path(__file__).parents[2] / "models"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -31,7 +30,7 @@ def card(model: onnx.ModelProto) -> ModelCard:
 
 
 def test_every_layer_named_after_a_module_equals_its_hook(model: onnx.ModelProto) -> None:
-    network = load(exported_recipe(VERSION / MODEL), VERSION / WEIGHTS)
+    network = exported(VERSION).network
     pixels = np.random.default_rng(1).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
     differences = layer_differences(model, network, pixels)
     rest = {layer.name for layer in Graph.of(model).layers} - set(differences)
@@ -53,7 +52,7 @@ def test_the_accuracy_promised_is_kept(card: ModelCard) -> None:
 
 
 def test_the_network_is_small() -> None:
-    assert parameters(load(exported_recipe(VERSION / MODEL), VERSION / WEIGHTS)) <= 300_000
+    assert parameters(exported(VERSION).network) <= 300_000
 
 
 def test_no_path_of_the_exporting_machine_is_in_the_file() -> None:
@@ -65,9 +64,8 @@ def test_no_path_of_the_exporting_machine_is_in_the_file() -> None:
 def test_the_accuracy_on_the_test_set_is_the_cards(card: ModelCard) -> None:
     data = data_set("fashion-mnist")
     test = data.read_test(DEBIAN)
-    network = load(exported_recipe(VERSION / MODEL), VERSION / WEIGHTS)
-    for predictor in (by_onnx(VERSION / MODEL), by_torch(network)):
-        assert report(predict(predictor, test), test, data.labels).card() == card.evaluation
+    for predictor in (by_onnx(VERSION / MODEL), by_torch(exported(VERSION))):
+        assert report(predict(predictor, test), test, data.task.labels).card() == card.evaluation
 
 
 def test_the_readme_states_what_the_card_and_the_file_say(model: onnx.ModelProto, card: ModelCard) -> None:
@@ -76,7 +74,7 @@ def test_the_readme_states_what_the_card_and_the_file_say(model: onnx.ModelProto
     assert f"| Accuracy on the {card.evaluation.count:,} test pictures | {card.evaluation.accuracy:.2%} |" in text
     for label, share in card.evaluation.per_class.items():
         assert f"| {label} | {share:.1%} |" in text
-    network = load(exported_recipe(VERSION / MODEL), VERSION / WEIGHTS)
+    network = exported(VERSION).network
     assert f"| Parameters that training changes | {parameters(network):,} |" in text
     macs = Graph.of(model).totals.macs
     assert macs is not None

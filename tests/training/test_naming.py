@@ -6,10 +6,10 @@ import pytest
 from torch import Tensor, nn
 
 from service.inference.graph.layers import FOLDED_KEY
-from tests.training.conftest import TINY, settled
-from training.data import data_set
+from tests.training.conftest import FASHION, TINY, settled
+from training.deployed import Deployed
 from training.export import to_onnx
-from training.networks import build
+from training.networks.table import build
 from training.parity import layer_differences, layer_outputs, module_outputs
 
 
@@ -44,12 +44,12 @@ class Odd(nn.Module):
 
 @pytest.fixture(scope="module")
 def plain() -> nn.Module:
-    return settled(build(TINY))
+    return settled(build(TINY, FASHION.task))
 
 
 @pytest.fixture(scope="module")
 def graph(plain: nn.Module) -> onnx.ModelProto:
-    return to_onnx(plain, data_set("fashion-mnist"))
+    return to_onnx(Deployed(plain, FASHION.task), FASHION.task)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def odd() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def odd_graph(odd: nn.Module) -> onnx.ModelProto:
-    return to_onnx(odd, data_set("fashion-mnist"))
+    return to_onnx(Deployed(odd, FASHION.task), FASHION.task)
 
 
 def pixels(count: int = 3) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

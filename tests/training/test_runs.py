@@ -1,9 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import TINY
-from training.loop import CHECKPOINT, Epoch, Outcome
+from tests.training.conftest import FASHION, TINY
+from training.data.examples import Examples
+from training.loop import CHECKPOINT, Epoch, Outcome, keep
+from training.networks.table import build
 from training.runs import RECORD, RunMissing, following, load, newest, read, record
 
 
@@ -34,8 +37,10 @@ def test_nothing_there_names_the_command_that_fills_it(tmp_path: Path) -> None:
         newest(tmp_path, RECORD)
 
 
-def test_a_record_reads_back_as_the_run(tmp_path: Path) -> None:
-    run = record(tmp_path, "fashion-mnist", TINY, Outcome(Epoch(2, 1.0, 0.5, 0.9, 0.6), interrupted=True))
+def test_a_record_reads_back_as_the_run(tmp_path: Path, examples: Callable[[int, int], Examples]) -> None:
+    keep(build(TINY, FASHION.task), tmp_path / CHECKPOINT)
+    outcome = Outcome(Epoch(2, 1.0, 0.5, 0.9, 0.6), interrupted=True)
+    run = record(tmp_path, "fashion-mnist", TINY, FASHION.task, outcome, examples(40, 3))
     assert read(tmp_path) == run
     assert (run.epoch, run.validation_accuracy, run.interrupted) == (2, 0.6, True)
 
@@ -52,4 +57,4 @@ def test_weights_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"no weights")
     for path in (tmp_path / CHECKPOINT, tmp_path / "absent"):
         with pytest.raises(RunMissing, match="does not fit"):
-            load(TINY, path)
+            load(TINY, FASHION.task, path)

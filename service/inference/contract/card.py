@@ -84,6 +84,15 @@ class Evaluation(Part):
     per_class: dict[str, float]
 
 
+class Calibration(Part):
+    """How far confidence is from accuracy on the evaluation's inputs, before and after logits / temperature."""
+
+    temperature: Annotated[float, Field(gt=0)] = Field(description="fitted on data that training never saw, in the graph")
+    error_before: Annotated[float, Field(ge=0, le=1)] = Field(description="expected calibration error, 15 bins")
+    error_after: Annotated[float, Field(ge=0, le=1)]
+    count: PositiveInt
+
+
 class Parity(Part):
     """How far onnxruntime and PyTorch differ on the same inputs, in probability."""
 
@@ -120,6 +129,7 @@ class ModelCard(Part):
     output: OutputCard
     provenance: Provenance | None = None
     evaluation: Evaluation | None = None
+    calibration: Calibration | None = None
     parity: Parity | None = None
     golden: tuple[Golden, ...] = ()
     tolerance: Annotated[float, Field(gt=0)] = Field(1e-4, description="largest difference allowed from golden outputs")

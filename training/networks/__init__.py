@@ -1,0 +1,1 @@
+"""Networks: their module names are the names of the layers that the service shows."""
