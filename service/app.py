@@ -25,6 +25,7 @@ from service.api import (
     open_inference,
     predictions,
     problems,
+    repository_index,
     status,
     weights,
 )
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _include_doors(app: FastAPI) -> None:
     app.add_api_route("/", _home, include_in_schema=False)
-    for router in (status.router, model_metadata.server, model_statistics.all_models):
+    for router in (status.router, model_metadata.server, model_statistics.all_models, repository_index.router):
         app.include_router(router, responses=PROTOCOL_ERRORS)  # before the models, so that `stats` is no model name
     app.include_router(models.listing, responses=PROBLEMS)
     _include_model_doors(app, MODEL_DOORS, ONE_MODEL, ONE_VERSION, PROBLEMS)

@@ -33,6 +33,9 @@ def _describe(entry: Entry, version: Version) -> ModelDescription:
     return {
         "name": entry.name,
         "versions": list(entry.versions),
+        "states": [
+            {"version": each.number, "state": each.state, "reason": each.reason} for each in entry.versions.values()
+        ],
         "default_version": entry.default.number,
         "version": version.number,
         "state": version.state,

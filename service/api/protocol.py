@@ -124,6 +124,15 @@ class StatisticsList(TypedDict):
     model_stats: list[ModelStatistics]
 
 
+class IndexedModel(TypedDict):
+    """One version of one model, in Triton's index of the models folder."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: Annotated[str, Field(description="why it is not ready; empty where it is")]
+
+
 class OutputTensor(TypedDict):
     """One output; its data are flat, in row-major order, or binary behind the JSON."""
 
@@ -144,6 +153,12 @@ class InferenceResponse(TypedDict):
 
 
 _NAMED: dict[str, Any] = {"name": {"type": "string"}, "parameters": {"type": "object"}}
+
+INDEX_REQUEST: dict[str, Any] = {
+    "type": "object",
+    "properties": {"ready": {"type": "boolean", "description": "just what is ready"}},
+}
+"""OpenAPI's words for a request for the index, which may be empty."""
 
 INFERENCE_REQUEST: dict[str, Any] = {
     "type": "object",

@@ -43,11 +43,20 @@ class Health(TypedDict, total=False):
     ready: bool
 
 
+class VersionState(TypedDict):
+    """What came of one version."""
+
+    version: str
+    state: Literal["ready", "failed"]
+    reason: Annotated[str | None, Field(description="why it is not ready")]
+
+
 class ModelDescription(TypedDict):
     """A model and one of its versions."""
 
     name: str
     versions: Annotated[list[str], Field(description="every version that was found, oldest first")]
+    states: Annotated[list[VersionState], Field(description="of each of them")]
     default_version: Annotated[str, Field(description="the version that answers when none is named")]
     version: Annotated[str, Field(description="the version that the following fields are about")]
     state: Literal["ready", "failed"]

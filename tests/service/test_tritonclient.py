@@ -54,6 +54,8 @@ def test_health_and_metadata(triton: InferenceServerClient) -> None:
     assert "binary_tensor_data" in triton.get_server_metadata()["extensions"]
     assert triton.get_model_metadata("tiny", "1")["inputs"][0]["shape"] == [-1, 8, 8, 3]
     assert triton.get_model_config("tiny")["max_batch_size"] == 32
+    index = triton.get_model_repository_index()
+    assert {"name": "tiny", "version": "1", "state": "READY", "reason": ""} in index
 
 
 @pytest.mark.parametrize("binary_in", [True, False])

@@ -30,6 +30,15 @@ async def test_the_newest_ready_version_answers_and_a_broken_one_says_why(serve:
         broken = (await client.get("/v1/models/tiny/versions/11")).json()
         TypeAdapter(ModelDescription).validate_python(broken, strict=True)
         assert (broken["state"], broken["card"], broken["default_version"]) == ("failed", None, "10")
+        [listed] = (await client.get("/v1/models")).json()["models"]
+        assert (listed["state"], listed["reason"]) == ("ready", None)
+        assert [(each["version"], each["state"]) for each in listed["states"]] == [
+            ("1", "ready"),
+            ("2", "ready"),
+            ("10", "ready"),
+            ("11", "failed"),
+        ]
+        assert listed["states"][3]["reason"] == broken["reason"]
         assert "model.onnx" in broken["reason"]
         answer = await client.post("/v1/models/tiny/versions/11/predict", content=b"x")
         assert answer.status_code == 503
