@@ -9,7 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from service.api.inflation import inflation
-from service.errors import ClientGone, InvalidRequest, TooLarge, UnsupportedType
+from service.errors import ClientGone, InvalidRequest, TooLarge, Unprocessable, UnsupportedType
 
 _FIELD = "images"
 _ACCEPTED = 'image/*, multipart/form-data (field "images") and application/json ({"images": [base64, ...]})'
@@ -47,7 +47,7 @@ def pictures_of(content_type: str | None, body: bytes, *, max_pictures: int) -> 
 
     `image/*`: the body is the picture. `multipart/form-data`: the field `images`, once for each. `application/json`:
     `{"images": [base64, ...]}`. Raises InvalidRequest for a body that is empty or malformed, TooLarge for more than
-    `max_pictures`, UnsupportedType for any other content type or none.
+    `max_pictures`, Unprocessable for instances, UnsupportedType for any other content type or none.
     """
     if not body:
         raise InvalidRequest(f"the body is empty; send a picture as {_ACCEPTED}")
@@ -60,6 +60,11 @@ def pictures_of(content_type: str | None, body: bytes, *, max_pictures: int) -> 
         return _from_json(body, max_pictures)
     given = f"content type {kind[:100]!r} is not accepted" if kind else "the request has no content type"
     raise UnsupportedType(f"{given}; accepted are {_ACCEPTED}")
+
+
+def media_type(content_type: str | None) -> str:
+    """Of a content type, in lower case and without its parameters; empty where there is none."""
+    return _parsed(content_type)[0]
 
 
 def _parsed(header: str | None) -> tuple[str, dict[bytes, bytes]]:
@@ -144,6 +149,8 @@ def _from_json(body: bytes, max_pictures: int) -> list[bytes]:
     except (ValueError, RecursionError) as error:  # ValueError: also bytes that are no text
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidRequest(f"malformed JSON: {problem}") from error
+    if isinstance(document, dict) and set(document) == {"instances"}:
+        raise Unprocessable('the model takes pictures, not numbers; send {"images": [base64, ...]}')
     images = document.get(_FIELD) if isinstance(document, dict) and set(document) == {_FIELD} else None
     if not isinstance(images, list) or not images:
         raise InvalidRequest('the JSON body is not of the form {"images": [base64, ...]} with at least one picture')

@@ -1,23 +1,39 @@
-"""The first half of every walk that starts with pictures: body -> encoded pictures -> rows for the model."""
+"""The first half of every walk: a body of pictures or numbers, as the model's card has it -> rows for the model."""
 
 import asyncio
+from contextlib import nullcontext
+from typing import Any
 
 from fastapi import Request
 
 from service.api.bodies import pictures_of
 from service.api.examples import ANKLE_BOOT
+from service.api.instances import instances_of
 from service.api.services import Services
 from service.api.stages import Stages
+from service.inference.contract.card import InputCard
+from service.inference.inputs.decoding import Array
+from service.inference.inputs.instances import read_instance
 from service.inference.serving.model import Row, ServedModel
 
 LARGE = 2**20  # bytes of a body
+LARGE_JSON = 2**14  # bytes of numbers: a millisecond's work
 
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _list_of(name: str, item: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object that has a list under `name`, and nothing else."""
+    items = {"type": "array", "minItems": 1, "items": item}
+    return {"type": "object", "required": [name], "properties": {name: items}, "additionalProperties": False}
+
 
 REQUEST_BODY = {
     "requestBody": {
         "required": True,
-        "description": "One picture as it is, or many as multipart fields `images`, or many as base64 in JSON.",
+        "description": "One picture as it is, or many as multipart fields `images`, or many as base64 in JSON. For a "
+        "model of signals, volumes or tensors, as its card says: `instances` in JSON, each nested arrays of numbers of "
+        "the input's shape, where the axis of a single channel may be left out; whole numbers from 0 to 255 for uint8.",
         "content": {
             "image/png": _PICTURE,
             "image/jpeg": _PICTURE,
@@ -33,11 +49,10 @@ REQUEST_BODY = {
             },
             "application/json": {
                 "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {
-                        "images": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "byte"}}
-                    },
+                    "oneOf": [
+                        _list_of("images", {"type": "string", "format": "byte"}),
+                        _list_of("instances", {"type": "array", "minItems": 1, "items": {"type": ["number", "array"]}}),
+                    ]
                 },
                 "example": {"images": [ANKLE_BOOT]},
             },
@@ -48,13 +63,32 @@ REQUEST_BODY = {
 
 
 async def rows_of(request: Request, body: bytes, served: ServedModel, services: Services, stages: Stages) -> list[Row]:
-    """One row per picture in the body. Raises what `pictures_of` and `Decoder.decode` raise, and MissingCard."""
-    card = served.image_card().input
-    content_type, most = request.headers.get("content-type"), services.settings.max_pictures
+    """One row per picture, or instance, in the body, whichever the model's card asks for.
+
+    Raises what `pictures_of` and `Decoder.decode` raise, or `instances_of` and `read_instance`; and MissingCard.
+    """
+    card = served.known_card().input
+    content_type = request.headers.get("content-type")
     with stages.measure("decode"):
-        if len(body) < LARGE:
-            pictures = pictures_of(content_type, body, max_pictures=most)
-        else:  # on a thread: taking 64 MiB of base64 apart would hold up everybody else for a tenth of a second
-            pictures = await asyncio.to_thread(pictures_of, content_type, body, max_pictures=most)
-        arrays = await services.decoder.decode(pictures, card)
+        arrays = await (_decoded if card.kind == "image" else _numbers)(content_type, body, card, services)
     return [{card.name: array} for array in arrays]
+
+
+async def _decoded(content_type: str | None, body: bytes, card: InputCard, services: Services) -> list[Array]:
+    most = services.settings.max_pictures
+    if len(body) < LARGE:
+        pictures = pictures_of(content_type, body, max_pictures=most)
+    else:  # on a thread: taking 64 MiB of base64 apart would hold up everybody else for a tenth of a second
+        pictures = await asyncio.to_thread(pictures_of, content_type, body, max_pictures=most)
+    return await services.decoder.decode(pictures, card)
+
+
+async def _numbers(content_type: str | None, body: bytes, card: InputCard, services: Services) -> list[Array]:
+    def read() -> list[Array]:
+        instances = instances_of(content_type, body, card.kind, max_instances=services.settings.max_pictures)
+        return [read_instance(instance, card, index=index) for index, instance in enumerate(instances)]
+
+    if len(body) < LARGE_JSON:
+        return read()
+    async with services.large_json if len(body) >= LARGE else nullcontext():
+        return await asyncio.to_thread(read)

@@ -45,7 +45,7 @@ async def _predict(
     batched = await served.predict(rows)
     stages.seconds.update(queue=batched.queue_seconds, infer=batched.infer_seconds)
     with stages.measure("encode"):
-        card = served.image_card()
+        card = served.known_card()
         predictions = [classify(row[card.output.name], card, top_k) for row in batched.results]
         answer = json_answer(_payload(served, predictions), services.settings.max_answer_bytes)
     best = [(scores[0].label, scores[0].probability) for scores in predictions]

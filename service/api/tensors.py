@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidRequest, NotAcceptable, TooLarge
 from service.inference.contract.datatypes import DTYPES, of_dtype
+from service.inference.inputs.instances import flattened
 
 Array = NDArray[Any]
 
@@ -51,12 +52,9 @@ def _flat(data: object, shape: Sequence[int]) -> list[Any]:
         if len(data) != math.prod(shape):
             raise InvalidRequest(f"{len(data)} values of data do not fill the shape {_short(shape)}")
         return data
-    level: list[Any] = [data]
-    for extent in shape:
-        if not all(isinstance(item, list) and len(item) == extent for item in level):
-            raise InvalidRequest(f"the nested data have not the shape {_short(shape)}")
-        level = list(chain.from_iterable(level))
-    return level
+    if (values := flattened(data, shape)) is None:
+        raise InvalidRequest(f"the nested data have not the shape {_short(shape)}")
+    return values
 
 
 def _array(values: list[Any], datatype: str) -> Array:

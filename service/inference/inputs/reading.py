@@ -21,6 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from service.errors import TooLarge, Unprocessable, UnreadablePicture
 from service.inference.contract.card import InputCard
 from service.inference.inputs.budget import LightOnly, PixelBudget, TooHeavy
+from service.inference.inputs.normalising import normalised
 
 Drawing = TypeVar("Drawing")
 
@@ -269,16 +270,7 @@ def _array(image: Image.Image, card: InputCard) -> NDArray[np.generic]:
     if card.colour == "BGR":
         pixels = pixels[:, :, ::-1]
     if card.dtype != "uint8":
-        pixels = _normalised(pixels, card)
+        pixels = normalised(pixels, card)
     if card.layout == "NCHW":
         pixels = pixels.transpose(2, 0, 1)
     return pixels.astype(card.dtype, order="C")
-
-
-def _normalised(pixels: NDArray[np.generic], card: InputCard) -> NDArray[np.float32]:
-    values = pixels.astype(np.float32) * np.float32(card.scale)
-    if card.mean:
-        values -= np.array(card.mean, np.float32)
-    if card.std:
-        values /= np.array(card.std, np.float32)
-    return values

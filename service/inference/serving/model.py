@@ -148,13 +148,18 @@ class ServedModel:
         """Why it cannot be hoped to answer again, if so; see `MicroBatcher.fault`."""
         return self.batcher.fault(stuck_after) or self.feature_maps.fault(stuck_after)
 
-    def image_card(self) -> ModelCard:
-        """The card of a model that takes pictures. Raises MissingCard when it does not say that it does."""
+    def known_card(self) -> ModelCard:
+        """The card. Raises MissingCard where there is none."""
         if self.card is None:
             raise MissingCard(f"model {self.name!r} has no card, so nobody knows how to turn a picture into its input")
-        if self.card.input.kind != "image":
-            raise MissingCard(f"model {self.name!r} takes inputs of kind {self.card.input.kind!r}, not pictures")
         return self.card
+
+    def image_card(self) -> ModelCard:
+        """The card of a model that takes pictures. Raises MissingCard when it does not say that it does."""
+        card = self.known_card()
+        if card.input.kind != "image":
+            raise MissingCard(f"model {self.name!r} takes inputs of kind {card.input.kind!r}, not pictures")
+        return card
 
     @cached_property
     def head(self) -> LinearHead | None:
