@@ -25,7 +25,8 @@ def curves(values: NDArray[np.float64], scales: Sequence[Scale], captions: Seque
     """`values` [C, L] in panels twice as wide as high, row by row, each with its scale from bottom to top.
 
     A grey line marks 0 where the scale reaches it. Of signals longer than the panel is wide, a column shows the range
-    of the values that fall on it, so that no peak gets lost. What is not finite is a red line from bottom to top.
+    of the values that fall on it, so that no peak gets lost; a single value is a level line all across. What is not
+    finite is a red line from bottom to top.
     """
     columns = math.ceil(math.sqrt(len(values) / 2))
     width = max(BREADTH // columns - GAP, NARROWEST)
@@ -50,9 +51,10 @@ def _panel(signal: NDArray[np.float64], scale: Scale, width: int, height: int) -
     levels = _levels(signal, scale, height)
     if len(signal) > width:
         _envelope(draw, levels, width)
+    elif len(signal) == 1:
+        draw.line((0, levels.item(), width - 1, levels.item()), LINE)
     else:
-        places = _places(len(signal), width)
-        draw.line([*zip(places, levels.tolist(), strict=True)] * (2 if len(signal) == 1 else 1), LINE)
+        draw.line([*zip(_places(len(signal), width), levels.tolist(), strict=True)], LINE)
     for place in np.flatnonzero(~np.isfinite(signal)).tolist():
         across = _places(len(signal), width)[place]
         draw.line((across, 0, across, height - 1), scale.colour_of_the_lost)
