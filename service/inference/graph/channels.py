@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 
+from service.inference.graph.operators import standard
 from service.inference.graph.shapes import Shape
 from service.inference.graph.window import POOLINGS, attributes
 
@@ -11,7 +12,7 @@ CHANNELS = 1
 """Where ONNX's own operators look for them."""
 
 SPATIAL = POOLINGS | {
-    "Conv", "ConvTranspose", "QLinearConv", "ConvInteger", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
+    "Conv", "ConvTranspose", "DeformConv", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
     "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "DepthToSpace", "SpaceToDepth",
 }  # fmt: skip
 # What may move axes about, or give them another meaning: nothing is passed on through these.
@@ -28,14 +29,14 @@ def channel_axes(graph: onnx.GraphProto, shapes: Mapping[str, Shape | None]) -> 
     backwards, through Transpose and through whatever keeps the axes where they are; so the NHWC side of a Transpose is
     known by its other side. `shapes` holds the shapes of tensors, where known: only equal ranks pass it on.
     """
-    axes = _forwards(graph, shapes)
-    axes = _backwards(graph, shapes) | axes
+    nodes = [standard(node) for node in graph.node]
+    axes = _backwards(nodes, shapes) | _forwards(nodes, shapes)
     return {name: axis for name, axis in axes.items() if axis not in (0, CHANNELS)}
 
 
-def _forwards(graph: onnx.GraphProto, shapes: Mapping[str, Shape | None]) -> dict[str, int]:
+def _forwards(nodes: Sequence[onnx.NodeProto], shapes: Mapping[str, Shape | None]) -> dict[str, int]:
     axes: dict[str, int] = {}
-    for node in graph.node:
+    for node in nodes:
         axis = CHANNELS if node.op_type in SPATIAL else _passed_on(node, axes, node.input, node.output, shapes)
         if axis is not None and node.op_type == "Transpose":
             axis = _after(node, axis)
@@ -44,9 +45,9 @@ def _forwards(graph: onnx.GraphProto, shapes: Mapping[str, Shape | None]) -> dic
     return axes
 
 
-def _backwards(graph: onnx.GraphProto, shapes: Mapping[str, Shape | None]) -> dict[str, int]:
+def _backwards(nodes: Sequence[onnx.NodeProto], shapes: Mapping[str, Shape | None]) -> dict[str, int]:
     axes: dict[str, int] = {}
-    for node in reversed(graph.node):
+    for node in reversed(nodes):
         if node.op_type in SPATIAL:
             axes.setdefault(node.input[0], CHANNELS)
             continue

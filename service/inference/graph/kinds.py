@@ -9,7 +9,7 @@ PLUMBING = "plumbing"
 
 # fmt: off
 OPERATORS: dict[str, frozenset[str]] = {
-    "conv": frozenset({"Conv", "ConvTranspose", "ConvInteger", "DeformConv", "QLinearConv"}),
+    "conv": frozenset({"Conv", "ConvTranspose", "DeformConv"}),
     "norm": frozenset({
         "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization",
         "LRN", "MeanVarianceNormalization", "RMSNormalization",
@@ -23,7 +23,7 @@ OPERATORS: dict[str, frozenset[str]] = {
         "AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool", "MaxRoiPool",
         "RoiAlign",
     }),
-    "dense": frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}),
+    "dense": frozenset({"Gemm", "MatMul"}),
 }
 # fmt: on
 KINDS = (*OPERATORS, ALL)
@@ -32,7 +32,7 @@ _KIND = {op: kind for kind, ops in OPERATORS.items() for op in ops}
 
 
 def kind_of(op: str) -> str | None:
-    """'Conv' -> 'conv'; None for an operator of no kind, as a sum or a concatenation."""
+    """'Conv' -> 'conv', of a standard operator; None for one of no kind, as a sum or a concatenation."""
     return _KIND.get(op)
 
 

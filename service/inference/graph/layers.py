@@ -1,7 +1,7 @@
 """Graph: any ONNX graph as layers. A layer is a tensor that a top-level node yields; its name is the tensor's name."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -10,9 +10,11 @@ import onnx
 from service.errors import UnknownName
 from service.inference.graph.dense_equivalent import DenseEquivalent
 from service.inference.graph.kinds import ALL, PLUMBING, kind_of
-from service.inference.graph.parameters import Weight, held_by, weights_of
+from service.inference.graph.multiply_adds import MultiplyAdds, product
+from service.inference.graph.operators import opset_of, standard
+from service.inference.graph.parameters import Weight, computed_constants, held_by, weights_of
 from service.inference.graph.receptive_field import ReceptiveField
-from service.inference.graph.shapes import Shape, infer_shapes
+from service.inference.graph.shapes import Shape, infer
 from service.inference.graph.subgraph import initialiser_names, producers, reads
 from service.inference.graph.tracing import Tracer
 from service.inference.graph.window import CONVOLUTIONS, attributes, window
@@ -54,7 +56,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the whole graph: a shared weight counts once; `macs` is None if a convolution's is unknown.
+    """Sums over the whole graph: a shared weight counts once; `macs` is None where `Graph.uncounted` names a layer.
 
     `layers` leaves out plumbing; `dense_equivalent` adds up the convolutions, and is None where there are none.
     """
@@ -74,6 +76,8 @@ class Graph:
     rows: Mapping[str, Layer]
     """Every layer by name, plumbing among them."""
     totals: Totals
+    uncounted: tuple[str, ...] = ()
+    """The layers for which the total of multiply-adds is None: of unknown extents, or of an operator not understood."""
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> Self:
@@ -118,33 +122,41 @@ class _Reader:
         initialisers = initialiser_names(graph)
         self.inputs = tuple(value.name for value in graph.input if value.name not in initialisers)
         self.weights = weights_of(graph)
-        self.constants = _constants(graph, self.weights)
-        self.shapes = infer_shapes(model)
+        self.constants = computed_constants(graph.node, self.weights)
+        found = infer(model)
+        self.shapes = found.shapes
         self.feeders = {*self.inputs, *producers(graph)} - self.weights.keys()
         self.outputs = {value.name for value in graph.output}
         self.made_by = {name: graph.node[index] for name, index in producers(graph).items()}
-        self.tracer = Tracer(graph, self.inputs, self.shapes, _opset(model))
+        self.tracer = Tracer(graph, self.inputs, found, opset_of(model))
+        self.multiply_adds = MultiplyAdds(model, self.weights, found, self._fixed_batch)
 
-    def read(self) -> tuple[tuple[str, ...], dict[str, Layer], Totals]:
+    def read(self) -> tuple[tuple[str, ...], dict[str, Layer], Totals, tuple[str, ...]]:
         rows = [self._row(node, name) for node in self.graph.node for name in node.output if name]
         held = set[Weight]().union(*(held_by(node, self.weights) for node in self.graph.node))
-        macs = [self._macs(node) for node in self.graph.node if self._multiplies(node)]
-        known = [count for count in macs if count is not None]
+        macs = {
+            _first(node): self.multiply_adds.of(standard(node))
+            for node in self.graph.node
+            if self.multiply_adds.are_done_by(standard(node))
+        }
+        known = [count for count in macs.values() if count is not None]
         totals = Totals(
             parameters=sum(weight.numbers for weight in held),
             macs=sum(known) if len(known) == len(macs) else None,
             layers=sum(row.kind != PLUMBING for row in rows),
             dense_equivalent=DenseEquivalent.total([row.dense_equivalent for row in rows if row.dense_equivalent]),
         )
-        return self.inputs, {row.name: row for row in rows}, totals
+        uncounted = tuple(name for name, count in macs.items() if count is None)
+        return self.inputs, {row.name: row for row in rows}, totals, uncounted
 
     def _row(self, node: onnx.NodeProto, name: str) -> Layer:
-        seen = window(node, self.shapes)
-        first = name == next(filter(None, node.output))
+        same = standard(node)
+        seen = window(same, self.shapes)
+        first = name == _first(node)
         return Layer(
             name=name,
             op=node.op_type,
-            kind=kind_of(node.op_type) if self.tracer.depends(name) or name in self.outputs else PLUMBING,
+            kind=kind_of(same.op_type) if self.tracer.depends(name) or name in self.outputs else PLUMBING,
             inputs=tuple(read for read in reads(node) if read in self.feeders),
             folded=_folded(node),
             shape=self.shapes.get(name),
@@ -152,11 +164,11 @@ class _Reader:
             stride=seen.stride if seen else None,
             padding=seen.padding if seen else None,
             dilation=seen.dilation if seen else None,
-            groups=attributes(node).get("group", 1) if node.op_type in CONVOLUTIONS else None,
+            groups=attributes(same).get("group", 1) if same.op_type in CONVOLUTIONS else None,
             parameters=sum(weight.numbers for weight in self._used(node)) if first else 0,
-            macs=self._macs(node) if first and self._multiplies(node) else None,
+            macs=self.multiply_adds.of(same) if first and self.multiply_adds.are_done_by(same) else None,
             receptive_field=self.tracer.receptive_field(name),
-            dense_equivalent=self._dense_equivalent(node),
+            dense_equivalent=self._dense_equivalent(same),
         )
 
     def _used(self, node: onnx.NodeProto) -> set[Weight]:
@@ -177,7 +189,7 @@ class _Reader:
         """Of a convolution whose kernel is known."""
         if node.op_type not in CONVOLUTIONS:
             return None
-        local = _product(self.shapes.get(node.input[1], (None,)))
+        local = product(self.shapes.get(node.input[1], (None,)))
         seen = window(node, self.shapes)
         if local is None or seen is None:
             return None
@@ -187,39 +199,14 @@ class _Reader:
             return DenseEquivalent(None, None, local)
         return DenseEquivalent.of(inside, outside, local, seen.stride)
 
-    def _multiplies(self, node: onnx.NodeProto) -> bool:
-        return node.op_type in CONVOLUTIONS or (
-            node.op_type in ("Gemm", "MatMul") and not self.constants.isdisjoint(node.input[:2])
-        )
-
-    def _macs(self, node: onnx.NodeProto) -> int | None:
-        """Each output is a sum of so many products; each input of a transposed convolution goes into so many."""
-        many = self._numbers(node.input[0] if node.op_type == "ConvTranspose" else node.output[0])
-        each = _product(self._factors(node))
-        return None if many is None or each is None else many * each
-
-    def _factors(self, node: onnx.NodeProto) -> Shape:
-        """Lengths of the axes that one product runs over."""
-        right = self.shapes.get(node.input[1], (None,))
-        if node.op_type in CONVOLUTIONS:
-            return right[1:] or (None,)
-        if node.op_type == "Gemm" and attributes(node).get("transB", 0):
-            return right[-1:]
-        return right[-2:][:1]
-
-    def _numbers(self, name: str) -> int | None:
-        """Numbers in a tensor for one input."""
-        total = _product(dimension for dimension in self.shapes.get(name, (None,)) if dimension != "N")
-        return None if total is None else total // self._fixed_batch
-
     @property
     def _fixed_batch(self) -> int:
         first = self.shapes.get(self.inputs[0], ())[:1] if self.inputs else ()
         return first[0] or 1 if first and isinstance(first[0], int) else 1
 
 
-def _opset(model: onnx.ModelProto) -> int:
-    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+def _first(node: onnx.NodeProto) -> str:
+    return next(filter(None, node.output), "")
 
 
 def _whole(lengths: Shape) -> tuple[int, ...]:
@@ -228,25 +215,6 @@ def _whole(lengths: Shape) -> tuple[int, ...]:
     return known if len(known) == len(lengths) else ()
 
 
-def _product(lengths: Iterable[int | str | None]) -> int | None:
-    product = 1
-    for length in lengths:
-        if not isinstance(length, int):
-            return None
-        product *= length
-    return product
-
-
 def _folded(node: onnx.NodeProto) -> tuple[str, ...]:
     entries = {entry.key: entry.value for entry in node.metadata_props}
     return tuple(json.loads(entries.get(FOLDED_KEY, "[]")))
-
-
-def _constants(graph: onnx.GraphProto, weights: Iterable[str]) -> set[str]:
-    """Names of the weights and of all that is computed from weights alone, as a dequantised kernel is."""
-    constants = set(weights)
-    for node in graph.node:
-        needed = reads(node)
-        if needed and constants.issuperset(needed):
-            constants.update(filter(None, node.output))
-    return constants

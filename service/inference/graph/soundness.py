@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import onnx
 
 from service.errors import ModelRejected
+from service.inference.graph.operators import STANDARD, standard
 from service.inference.graph.subgraph import bodies
 
 OLDEST_OPSET = 7
@@ -19,7 +20,7 @@ def check_sound(model: onnx.ModelProto) -> None:
     """Raises ModelRejected, with the reason, for what crashes onnxruntime."""
     for node in _nodes(model):
         # onnxruntime 1.31 opens it, and the first run kills the process. The specification wants each part named.
-        if node.op_type == "Split" and not all(node.output):
+        if standard(node).op_type == "Split" and not all(node.output):
             raise ModelRejected(f"its Split of {node.input[0]!r} has a part without a name, which crashes onnxruntime")
 
 
@@ -30,7 +31,7 @@ def age_explained(model: onnx.ModelProto) -> Iterator[None]:
         yield
     except Exception as error:
         for entry in model.opset_import:
-            if entry.domain in ("", "ai.onnx") and entry.version < OLDEST_OPSET:
+            if entry.domain in STANDARD and entry.version < OLDEST_OPSET:
                 raise ModelRejected(
                     f"it is of opset {entry.version}, of which onnxruntime runs only a part ({error}); "
                     f"onnx.version_converter, or exporting it anew, gives opset {OLDEST_OPSET} or later"

@@ -1,25 +1,35 @@
-"""Steering: the whole numbers of a graph that say axes, starts and pads."""
+"""Steering: the small constants of a graph, among them the whole numbers that say axes, starts and pads."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
+from service.inference.graph.operators import standard
+
+Array = NDArray[Any]
 LARGEST_STEERING = 1024  # numbers; whatever says axes, starts or pads is far smaller
 
 
-def steering_numbers(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """The few whole numbers that say axes, starts and pads, by name."""
+def small_constants(graph: onnx.GraphProto) -> dict[str, Array]:
+    """The few numbers of initialisers and Constant nodes, by name; what lies in another file is left out."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+        if standard(node).op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             tensors[node.output[0]] = node.attribute[0].t
-    found = {name: _whole_numbers(tensor) for name, tensor in tensors.items()}
-    return {name: numbers for name, numbers in found.items() if numbers is not None}
+    return {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items() if _is_small(tensor)}
 
 
-def _whole_numbers(tensor: onnx.TensorProto) -> list[int] | None:
-    whole = tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-    if not whole or tensor.data_location == onnx.TensorProto.EXTERNAL or math.prod(tensor.dims) > LARGEST_STEERING:
-        return None
-    return [int(number) for number in np.atleast_1d(onnx.numpy_helper.to_array(tensor)).ravel()]
+def steering_numbers(constants: Mapping[str, Array]) -> dict[str, list[int]]:
+    """Those that are whole numbers, in a row."""
+    whole = {name: value for name, value in constants.items() if value.dtype in (np.int64, np.int32)}
+    return {name: [int(number) for number in value.ravel()] for name, value in whole.items()}
+
+
+def _is_small(tensor: onnx.TensorProto) -> bool:
+    inside = tensor.data_location != onnx.TensorProto.EXTERNAL
+    return inside and tensor.data_type != onnx.TensorProto.STRING and math.prod(tensor.dims) <= LARGEST_STEERING

@@ -6,12 +6,13 @@ normalisation by statistics of the picture itself (InstanceNormalization), as ea
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import onnx
 
+from service.inference.graph.operators import standard
 from service.inference.graph.receptive_field import ReceptiveField, Span
-from service.inference.graph.shapes import Shape
+from service.inference.graph.shapes import Inferred, Shape
 from service.inference.graph.sight import Sight, Source
 from service.inference.graph.steering import steering_numbers
 from service.inference.graph.subgraph import reads
@@ -34,15 +35,17 @@ REDUCTIONS = frozenset({
     "ReduceSum", "ReduceSumSquare",
 })
 # fmt: on
+ADDED = 3
+"""Which input of a fused convolution is added to its sum."""
 
 
 class Tracer:
     """What each tensor of `graph` sees. `inputs` are those that a client feeds."""
 
-    def __init__(self, graph: onnx.GraphProto, inputs: Iterable[str], shapes: Mapping[str, Shape], opset: int) -> None:
-        self._shapes = shapes
+    def __init__(self, graph: onnx.GraphProto, inputs: Iterable[str], known: Inferred, opset: int) -> None:
+        shapes = self._shapes = known.shapes
         self._opset = opset
-        self._values = steering_numbers(graph)
+        self._values = steering_numbers(known.constants)
         self._spatial: dict[Source, None] = {}
         self._sights = {name: Sight.of_input(name, len(shapes.get(name, ()))) for name in inputs}
         for node in graph.node:
@@ -69,18 +72,26 @@ class Tracer:
         return found.pop() if len(found) == 1 else None
 
     def _see(self, node: onnx.NodeProto) -> Sight:
-        seen = Sight.union(self._sights.get(name, Sight()) for name in reads(node))
-        if not seen.inputs or node.op_type in SHAPE_ONLY:
+        seen = Sight.union(self._of(name) for name in reads(node))
+        same = standard(node)
+        if not seen.inputs or same.op_type in SHAPE_ONLY:
             return Sight()
-        if node.op_type in CONVOLUTIONS | POOLINGS | GLOBAL_POOLINGS:
-            self._spatial.update(dict.fromkeys(self._of(node.input[0]).sources(2)))
-        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if same.op_type in CONVOLUTIONS | POOLINGS | GLOBAL_POOLINGS:
+            self._spatial.update(dict.fromkeys(self._of(same.input[0]).sources(2)))
+        if any(self.depends(name) for name in {*reads(node)} - {*same.input}):
+            return seen.blurred  # scales of the picture itself, or what bodies capture
+        return Sight(seen.inputs, self._looked_through(same).places)
+
+    def _looked_through(self, node: onnx.NodeProto) -> Sight:
+        if node.op_type == "Conv" and len(node.input) > ADDED:  # onnxruntime's own
+            plain = onnx.helper.make_node("Conv", node.input[:ADDED], node.output)
+            plain.attribute.extend(node.attribute)
+            return Sight.union([self._looked_through(plain), self._of(node.input[ADDED])])
         first = self._of(node.input[0]) if node.input else Sight()
-        steered = any(self.depends(name) for name in reads(node) if name != node.input[0])
-        if rule is None or (steered and node.op_type not in JOINING):
-            return seen.blurred
-        sight = rule(self, node, first)
-        return Sight(seen.inputs, sight.places)
+        steered = any(self.depends(name) for name in node.input if name != node.input[0])
+        if node.op_type not in RULES or (steered and node.op_type not in JOINING):
+            return first.blurred
+        return RULES[node.op_type](self, node, first)
 
     def _of(self, name: str) -> Sight:
         return self._sights.get(name, Sight())

@@ -23,7 +23,10 @@ class Window:
 
 
 def window(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> Window | None:
-    """The window of `node`; None if it has none, or if its kernel is unknown. Formulas: ONNX operator specification."""
+    """The window of a standard `node`; None if it has none, or if its kernel is unknown.
+
+    Formulas: ONNX operator specification.
+    """
     if node.op_type not in CONVOLUTIONS | POOLINGS:
         return None
     settings = attributes(node)

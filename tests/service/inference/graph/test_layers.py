@@ -11,6 +11,7 @@ from service.errors import UnknownName
 from service.inference.graph.dense_equivalent import DenseEquivalent
 from service.inference.graph.layers import FOLDED_KEY, Graph, Layer, Totals
 from service.inference.graph.receptive_field import ReceptiveField
+from tests.service.inference.graph.foreign import detector
 from tests.service.inference.graph.test_subgraph import random_models
 from tests.service.inference.small import Array, branching, build, classic, run, weight
 
@@ -152,6 +153,17 @@ def test_numbers_that_steer_an_operation_are_no_parameters() -> None:
         helper.make_node("Resize", ["b", "", "scales"], ["y"]),
     ]
     assert Graph.of(build(nodes, {"x": ["N", 4]}, ["y"], weights)).totals.parameters == 0
+
+
+def test_thresholds_of_a_detector_are_no_parameters() -> None:
+    graph = Graph.of(detector())
+    assert graph.totals.parameters == graph.layer("y").parameters == 0
+
+
+def test_a_weight_that_is_clipped_is_a_weight() -> None:
+    nodes = [helper.make_node("Clip", ["k", "low"], ["bounded"]), helper.make_node("Mul", ["x", "bounded"], ["y"])]
+    graph = Graph.of(build(nodes, {"x": ["N", 4]}, ["y"], {"k": weight(4), "low": np.zeros((), np.float32)}))
+    assert graph.totals.parameters == graph.layer("y").parameters == 4
 
 
 def test_a_branching_node_is_fed_by_what_its_bodies_capture_and_holds_their_weights() -> None:

@@ -127,3 +127,21 @@ def test_original_stays_as_it_is() -> None:
     before = model.SerializeToString(deterministic=True)
     infer_shapes(model)
     assert model.SerializeToString(deterministic=True) == before
+
+
+def test_inputs_may_name_the_batch_each_in_its_own_way() -> None:
+    add = helper.make_node("Add", ["a", "b"], ["y"])
+    assert infer_shapes(build([add], {"a": ["batch", 3], "b": ["other", 3]}, ["y"]))["y"] == ("N", 3)
+
+
+def test_a_symbol_is_no_batch_where_the_batch_comes_later() -> None:
+    shapes = infer_shapes(build([], {"a": ["n", 3], "state": ["steps", "n", 3], "more": ["steps", 3]}, []))
+    assert (shapes["state"], shapes["more"]) == ((None, "N", 3), (None, 3))
+
+
+def test_a_declaration_serves_what_comes_after_it_too() -> None:
+    nodes = [helper.make_node("Strange", ["x"], ["a"], domain="nobody.knows"), helper.make_node("Relu", ["a"], ["y"])]
+    model = build(nodes, {"x": ["b", 3]}, ["y"])
+    model.opset_import.append(helper.make_opsetid("nobody.knows", 1))
+    model.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["b", "h", 5]))
+    assert infer_shapes(model)["y"] == ("N", None, 5)
