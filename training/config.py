@@ -79,6 +79,10 @@ RECIPES: dict[str, Recipe] = {
         averaging=0.995,
         erase_share=0.14,
     ),
+    "mnist1d": Recipe(data="mnist1d", held_out=400, epochs=60, learning_rate=0.05, averaging=0.98, flip=0, erase=0),
+    "modelnet10": Recipe(
+        data="modelnet10", width=12, held_out=400, epochs=20, batch=32, learning_rate=0.03, averaging=0.99, erase=0
+    ),
 }
 
 

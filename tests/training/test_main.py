@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training.__main__ import INTERRUPTED, REFUSED, main
+from training.__main__ import REFUSED, main
+from training.commands.places import INTERRUPTED
 from training.data.examples import DataSet, Examples
 from training.loop import CHECKPOINT, CURVE, train
 from training.runs import RECORD, read
@@ -53,7 +54,7 @@ def test_the_test_set_is_read_once_after_the_checkpoint_was_chosen(
         events.append("test set read")
         return read_test(self, folder)
 
-    monkeypatch.setattr("training.__main__.train", watched_train)
+    monkeypatch.setattr("training.commands.train.train", watched_train)
     monkeypatch.setattr(DataSet, "read_test", watched_read)
     assert main(["train", *folders, *SMALL]) == 0
     assert events == ["trained", "test set read"]

@@ -1,0 +1,1 @@
+"""Commands: what `python -m training` can be asked for, one a file."""
