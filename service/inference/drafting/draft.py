@@ -10,11 +10,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, RunFailed
 from service.inference.contract.card import ModelCard
 from service.inference.contract.datatypes import DTYPES, of_onnxruntime
 from service.inference.drafting.preprocessing import ways
 from service.inference.graph.layers import Graph
+from service.inference.serving.model import Model
+from service.inference.serving.proof import FIXED_BATCH
 
 KINDS = {3: "signal", 4: "image", 5: "volume"}
 CHANNELS = (1, 3)
@@ -79,6 +81,8 @@ def _only_input(session: ort.InferenceSession) -> Any:
     [value] = inputs
     if len(value.shape) not in KINDS or of_onnxruntime(value.type) not in ("UINT8", "FP16", "FP32"):
         raise InvalidRequest(f"its input {value.name!r} is a {value.type} {value.shape}, no picture, signal or volume")
+    if isinstance(value.shape[0], int) and value.shape[0] != 1:
+        raise InvalidRequest(FIXED_BATCH.format(rows=value.shape[0]))
     return value
 
 
@@ -98,12 +102,12 @@ def _scores(session: ort.InferenceSession, value: Any, shape: tuple[int, ...]) -
         raise InvalidRequest(f"an input of {shape} is too large to try")
     noise = np.random.default_rng(0).random((1, *shape)).astype(DTYPES[of_onnxruntime(value.type)])
     try:
-        outputs = session.run(None, {value.name: noise})
-    except Exception as error:
+        [outputs] = Model(session, batches=False).run([{value.name: noise}])
+    except RunFailed as error:
         raise InvalidRequest(f"it does not take an input of {(1, *shape)}: {error}") from error
-    for output, scores in zip(session.get_outputs(), outputs, strict=True):
-        if np.ndim(scores) >= 2 and scores.dtype.kind == "f" and scores.shape[1] == scores.size:
-            return str(output.name), scores
+    for name, scores in outputs.items():
+        if np.ndim(scores) >= 2 and scores.dtype.kind == "f" and scores.shape[:2] == (1, scores.size):
+            return name, scores
     raise InvalidRequest("none of its outputs is one row of scores: it can be served through /v2")
 
 

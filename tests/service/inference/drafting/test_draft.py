@@ -62,6 +62,15 @@ def test_free_extents_are_asked_for_and_taken() -> None:
     assert card.input.size == (8, 8)
 
 
+def test_an_output_that_numpy_cannot_hold_is_passed_over() -> None:
+    model = foreign_onnx()
+    model.graph.node.append(helper.make_node("Cast", ["logits"], ["brief"], to=TensorProto.BFLOAT16))
+    model.graph.output.insert(0, helper.make_tensor_value_info("brief", TensorProto.BFLOAT16, ["N", 3]))
+    card = drafted(model).card
+    assert card is not None
+    assert card.output.name == "logits"
+
+
 @pytest.mark.parametrize(("op", "activation"), [("Sigmoid", "none"), ("Identity", "sigmoid")])
 def test_one_score_is_yes_or_no(op: str, activation: str) -> None:
     card = drafted(single(["N", 1, 4, 4], op)).card
@@ -81,7 +90,7 @@ def test_signals_and_volumes_are_known_by_their_rank(shape: list[int | str], kin
     [
         (single(["N", 7, 4, 4]), {}, "one channel or three"),
         (single(["N", 3, 70_000, 70_000]), {}, "too large to try"),
-        (foreign_onnx(batch=2), {}, "does not take an input"),
+        (foreign_onnx(batch=2), {}, "its batch is fixed at 2"),
         (foreign_onnx(), {"labels": ["a", "b"]}, "2 labels"),
         (foreign_onnx(), {"size": (8, 8, 8)}, "--size"),
         (foreign_onnx(), {"size": (9, 9)}, "does not take an input"),
