@@ -39,7 +39,7 @@ def main() -> int:
 
 def compare(file: Path, cpu: Providers, cuda: Providers) -> int:
     """Print one line; 1 where the answers differ too much, else 0."""
-    card = read_card(onnx.load(file), file.parents[1] / "card.json")
+    card = read_card(onnx.load(file), file)
     assert card is not None, f"{file} has no card"
     feed = stack(rows_of(card))
     sessions = [open_session(str(file), providers, threads=0) for providers in (cpu, cuda)]

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from service.inference.looking.feature_maps import FeatureMaps
 from service.inference.serving.batcher import MicroBatcher
 from service.inference.serving.model import Model, Row, ServedModel
 from service.inference.serving.proof import prove
+from service.inference.serving.repository import is_version
+
+CARD = "card.json"
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class Loader:
                 session = self.open_session(str(file))
         except Exception as error:  # protobuf, onnx and onnxruntime each raise classes of their own
             raise ModelRejected(f"{file.name} cannot be opened: {error}") from error
-        card = read_card(proto, file.parent.parent / "card.json")
+        card = read_card(proto, file)
         model, doubt = prove(session, card)
         if doubt:
             log.warning("model %s version %s is served one input at a time: %s", name, version, doubt)
@@ -51,12 +54,13 @@ class Loader:
         return ServedModel(name, version, sha256, card, graph, model, batcher, self.feature_maps(proto), axes)
 
 
-def read_card(proto: onnx.ModelProto, beside: Path) -> ModelCard | None:
-    """The card in the file's metadata, else the one `beside` its versions, else None. Raises ModelRejected."""
-    text = {entry.key: entry.value for entry in proto.metadata_props}.get(METADATA_KEY)
+def read_card(proto: onnx.ModelProto, file: Path) -> ModelCard | None:
+    """The card in the folder of `file`, else in its metadata, else beside its versions, else None.
+
+    Raises ModelRejected for one that is wrong.
+    """
     try:
-        if text is None and beside.is_file():
-            text = beside.read_text(encoding="utf-8")
+        text = next(_cards(proto, file), None)
         if text is None:
             return None
         card = ModelCard.model_validate_json(text)
@@ -64,6 +68,15 @@ def read_card(proto: onnx.ModelProto, beside: Path) -> ModelCard | None:
         raise ModelRejected(f"its card is wrong: {error}") from error
     _check_names(card, proto)
     return card
+
+
+def _cards(proto: onnx.ModelProto, file: Path) -> Iterator[str]:
+    """As text, those that count most first: what lies with a version was put there for this very file."""
+    if (own := file.with_name(CARD)).is_file():
+        yield own.read_text(encoding="utf-8")
+    yield from (entry.value for entry in proto.metadata_props if entry.key == METADATA_KEY)
+    if is_version(file) and (shared := file.parent.with_name(CARD)).is_file():
+        yield shared.read_text(encoding="utf-8")
 
 
 def _check_names(card: ModelCard, proto: onnx.ModelProto) -> None:

@@ -125,10 +125,12 @@ class ModelRepository:
 
 def _found(folder: Path) -> Iterator[tuple[str, str, Path]]:
     """(model, version, file) of every model file, models by name, versions by number."""
-    files = [file for file in folder.glob(f"*/*/{FILE}") if _is_version(file.parent.name)]
+    files = [file for file in folder.glob(f"*/*/{FILE}") if is_version(file)]
     for file in sorted(files, key=lambda file: (file.parent.parent.name, int(file.parent.name))):
         yield file.parent.parent.name, file.parent.name, file
 
 
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and not name.startswith("0")
+def is_version(file: Path) -> bool:
+    """Whether a file lies where that of a version does: in a folder whose name is its number."""
+    name = file.parent.name
+    return file.name == FILE and name.isascii() and name.isdecimal() and not name.startswith("0")

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import MissingCard, ModelRejected
+from service.inference.contract.card import ModelCard
 from service.inference.looking.feature_maps import FeatureMaps, LayerValues
 from service.inference.serving.batcher import MicroBatcher
 from service.inference.serving.loading import Loader
@@ -120,6 +121,21 @@ def test_a_card_beside_the_versions_serves_a_file_that_has_none(loader: Loader, 
         loader.load("tiny", "1", file).image_card()
     (file.parent.parent / "card.json").write_text(tiny_card(tiny_onnx()).model_dump_json())
     assert loader.load("tiny", "1", file).image_card().output.name == "probabilities"
+
+
+def test_the_card_in_a_version_s_folder_counts_most_and_the_one_beside_the_versions_least(
+    loader: Loader, file: Path
+) -> None:
+    def labelled(word: str) -> ModelCard:
+        return tiny_card(tiny_onnx()).model_copy(update={"labels": (word, "green", "blue")})
+
+    write_model(file, tiny_onnx(), None)
+    (file.parent.parent / "card.json").write_text(labelled("beside").model_dump_json())
+    assert loader.load("tiny", "1", file).image_card().labels[0] == "beside"
+    write_model(file, tiny_onnx(), labelled("within"))
+    assert loader.load("tiny", "1", file).image_card().labels[0] == "within"
+    (file.parent / "card.json").write_text(labelled("own").model_dump_json())
+    assert loader.load("tiny", "1", file).image_card().labels[0] == "own"
 
 
 @pytest.mark.parametrize("batch", ["N", 1])
