@@ -110,8 +110,12 @@ def _as_json(served: ServedModel, look: Look, values: LayerValues, count: int, l
 
 def _summary(served: ServedModel, look: Look, name: str, array: NDArray[Any]) -> dict[str, Any]:
     found = statistics(array, _axis(served, look, name, array))
-    numbers = look.selection.named or range(len(found))
-    channels = [{"channel": number, **vars(channel)} for number, channel in zip(numbers, found, strict=False)]
+    numbers = look.selection.named or range(len(found.mean))
+    columns = zip(numbers, found.mean, found.std, found.min, found.max, found.zeros, strict=False)
+    channels = [
+        {"channel": number, "mean": mean, "std": std, "min": low, "max": high, "zeros": zeros}
+        for number, mean, std, low, high, zeros in columns
+    ]
     summary = {"name": name, "op": served.graph.layer(name).op, "shape": array.shape, "channels": channels}
     if array.size <= MOST_VALUES and (look.selection or array.ndim <= 1):
         summary["values"] = array.tolist()

@@ -54,10 +54,10 @@ def _as_json(served: ServedModel, found: LayerWeights, limit: int) -> Response:
 
 def _summary(found: LayerWeights, name: str) -> dict[str, Any]:
     array = found.arrays[name]
-    [numbers] = statistics(array.reshape(1, -1))
+    numbers = statistics(array.reshape(1, -1))
     axes = found.axes if name == "weight" else ("out",) * array.ndim
     shown = {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "axes": list(axes)}
-    return {**shown, **vars(numbers)}
+    return {**shown, **{name: number for name, [number] in vars(numbers).items()}}
 
 
 def _as_png(served: ServedModel, found: LayerWeights, limit: int) -> Response:

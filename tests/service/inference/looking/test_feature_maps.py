@@ -1,6 +1,7 @@
 import asyncio
 import math
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import helper
 
 from service.errors import InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
 from service.inference.graph.subgraph import producers, subgraph
-from service.inference.looking.feature_maps import FeatureMaps, LayerValues, statistics
+from service.inference.looking.feature_maps import LONGEST_REST, FeatureMaps, LayerValues, statistics
 from tests.service.inference.small import Array, assert_close, build, classic, open_session, run, weight
 
 BATCH = {"x": weight(5, 1, 8, 8)}
@@ -291,8 +292,7 @@ def test_joined_refuses_shapes_that_differ() -> None:
 
 
 def columns(values: Array, **options: int) -> dict[str, Sequence[float]]:
-    found = statistics(values, **options)
-    return {name: [getattr(channel, name) for channel in found] for name in ("mean", "std", "min", "max", "zeros")}
+    return vars(statistics(values, **options))
 
 
 @given(arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=4), elements=st.floats(-100, 100, width=32)))
@@ -308,7 +308,7 @@ def test_statistics_are_those_of_each_channel(values: Array) -> None:
 def test_statistics_take_any_axis_for_the_channels() -> None:
     values = weight(4, 5, 3)
     assert statistics(values, channel_axis=-1) == statistics(np.moveaxis(values, -1, 0))
-    assert len(statistics(values, channel_axis=-1)) == 3
+    assert len(statistics(values, channel_axis=-1).mean) == 3
 
 
 def test_dead_channel_shows() -> None:
@@ -322,8 +322,8 @@ def test_each_feature_of_a_vector_is_a_channel() -> None:
 
 @pytest.mark.parametrize("values", [np.array(2.5, np.float32), np.array([True]), np.array([[7, 7]])])
 def test_single_numbers_flags_and_integers_have_statistics(values: Array) -> None:
-    [only] = statistics(values)
-    assert only.mean == only.max == only.min == values.max()
+    found = statistics(values)
+    assert found.mean == found.max == found.min == [values.max()]
 
 
 def test_large_halves_do_not_overflow() -> None:
@@ -340,7 +340,24 @@ def test_what_is_not_finite_and_what_is_empty_have_statistics_without_a_warning(
     assert math.isnan(columns(np.array([[1, np.nan]]))["mean"][0])
     assert columns(np.array([[1, np.inf]]))["max"] == [math.inf]
     assert math.isnan(columns(np.zeros((2, 0)))["min"][1])
-    assert statistics(np.zeros((0, 3))) == []
+    assert statistics(np.zeros((0, 3))).mean == []
+
+
+@pytest.mark.parametrize(("encoding", "least", "most"), [(0.05, 0.05, 10.0), (0.8, LONGEST_REST, 0.7)])
+async def test_the_lane_rests_as_long_as_an_answer_was_made_but_not_endlessly(
+    encoding: float, least: float, most: float
+) -> None:
+    lane = FeatureMaps(classic(), open_session)
+    await lane.compute(BATCH, ["conv1"])  # opens the session
+
+    def encode(_: LayerValues) -> float:
+        time.sleep(encoding)
+        return time.perf_counter()
+
+    encoded = await lane.compute_and([BATCH], ["conv1"], encode)
+    begun = await lane.compute_and([BATCH], ["conv1"], lambda _: time.perf_counter())
+    assert least <= begun - encoded < most
+    await lane.close()
 
 
 async def test_several_inputs_are_fed_by_name() -> None:
