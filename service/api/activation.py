@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
 from service.api.bodies import pictures_of, read_body
 from service.api.examples import CLASS_ACTIVATION
-from service.api.inputs import REQUEST_BODY
+from service.api.inputs import REQUEST_BODY, numbers_of
 from service.api.presence import while_wanted
 from service.api.schemas import ClassActivationMap
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, NotAcceptable
 from service.inference.explaining.activation import AT_A_TIME, ClassActivation, class_activation, index_of
 from service.inference.looking.archive import npz
 from service.inference.pictures.overlay import overlay
@@ -45,14 +45,27 @@ async def activation(
     values and `bias` add up to `logit`, the score before softmax or sigmoid. `occlusion`, for any other: each value is
     what the probability loses when that part of the picture is hidden.
 
+    For a signal or a volume, a map of one axis or three, always by occlusion, and no picture.
+
     As `application/json`: the map, from the top row down. As `image/png`: the picture at its own size, coloured where
     the class was seen. As `application/x-npz`: the map as the array `activation`.
     """
-    media_type = acceptable(request, [JSON, PNG, NPZ])
-    index = None if label is None else index_of(label, served.image_card())
+    media_type = _form(request, served)
+    index = None if label is None else index_of(label, served.known_card())
     body = await read_body(request, services.settings.max_body_bytes)
     work = _activation(request, body, served, services, stages, index, media_type)
     return await while_wanted(request, work, services.settings.timeout_ms)
+
+
+def _form(request: Request, served: ServedModel) -> str:
+    """The media type of the answer. Raises NotAcceptable for a picture where there was none to lay the map over."""
+    kind = served.card.input.kind if served.card else "image"
+    if kind == "image":
+        return acceptable(request, [JSON, PNG, NPZ])
+    try:
+        return acceptable(request, [JSON, NPZ])
+    except NotAcceptable as error:
+        raise NotAcceptable(f"{error}; a {kind} is no picture to lay the map over") from error
 
 
 async def _activation(
@@ -81,9 +94,17 @@ async def _activation(
 
 
 async def _read(request: Request, body: bytes, served: ServedModel, services: Services) -> tuple[bytes, Row]:
-    """The one picture in the body, as it came and as the model takes it. Raises InvalidRequest for more of them."""
-    card, most = served.image_card().input, services.settings.max_pictures
+    """The one picture in the body, as it came and as the model takes it. Raises InvalidRequest for more of them.
+
+    For a model of signals or volumes: the whole body as it came.
+    """
+    card, most = served.known_card().input, services.settings.max_pictures
     content_type = request.headers.get("content-type")
+    if card.kind != "image":
+        arrays = await numbers_of(content_type, body, card, services)
+        if len(arrays) != 1:
+            raise InvalidRequest(f"a class is looked for in one {card.kind} at a time, not in {len(arrays)}")
+        return body, {card.name: arrays[0]}
     pictures = await asyncio.to_thread(pictures_of, content_type, body, max_pictures=most)
     if len(pictures) != 1:
         raise InvalidRequest(f"a class is looked for in one picture at a time, not in {len(pictures)}")

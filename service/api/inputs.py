@@ -70,7 +70,7 @@ async def rows_of(request: Request, body: bytes, served: ServedModel, services: 
     card = served.known_card().input
     content_type = request.headers.get("content-type")
     with stages.measure("decode"):
-        arrays = await (_decoded if card.kind == "image" else _numbers)(content_type, body, card, services)
+        arrays = await (_decoded if card.kind == "image" else numbers_of)(content_type, body, card, services)
     return [{card.name: array} for array in arrays]
 
 
@@ -83,7 +83,9 @@ async def _decoded(content_type: str | None, body: bytes, card: InputCard, servi
     return await services.decoder.decode(pictures, card)
 
 
-async def _numbers(content_type: str | None, body: bytes, card: InputCard, services: Services) -> list[Array]:
+async def numbers_of(content_type: str | None, body: bytes, card: InputCard, services: Services) -> list[Array]:
+    """An array per instance in the body. Raises what `instances_of` and `read_instance` raise."""
+
     def read() -> list[Array]:
         instances = instances_of(content_type, body, card.kind, max_instances=services.settings.max_pictures)
         return [read_instance(instance, card, index=index) for index, instance in enumerate(instances)]

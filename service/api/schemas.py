@@ -244,9 +244,11 @@ class ClassActivationMap(TypedDict):
     bias: float | None
     shape: Annotated[
         list[int],
-        Field(description="height and width of the map: of the last spatial layer, or even parts of the input"),
+        Field(
+            description="of a picture's map, height and width: of the last spatial layer, or even parts of the input"
+        ),
     ]
-    values: Annotated[list[list[float]], Field(description="row by row, from the top")]
+    values: Annotated[list[Any], Field(description="row by row, from the top; as nested as `shape` is long")]
 
 
 class FeatureMapSummaries(TypedDict):

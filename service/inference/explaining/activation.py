@@ -26,11 +26,11 @@ AT_A_TIME = 8
 
 @dataclass(frozen=True)
 class ClassActivation:
-    """How much each place counted for one class of one picture.
+    """How much each place counted for one class of one input: a picture [H, W], a signal [L], a volume [D, H, W].
 
-    By "cam", `values` [H, W] of the last spatial layer and `bias` add up to the class's `logit`, the score before
-    softmax or sigmoid. By "occlusion", a value is what the class's probability loses when that place and its neighbours
-    are hidden, and there is neither bias nor logit.
+    By "cam", for pictures alone, `values` of the last spatial layer and `bias` add up to the class's `logit`, the score
+    before softmax or sigmoid. By "occlusion", a value is what the class's probability loses when that place and its
+    neighbours are hidden, and there is neither bias nor logit.
     """
 
     scored: ClassScore
@@ -56,14 +56,14 @@ def index_of(label: str, card: ModelCard) -> int:
 async def class_activation(
     served: ServedModel, row: Row, index: int | None, *, at_a_time: int = AT_A_TIME
 ) -> ClassActivation:
-    """Where class `index` (None: the most probable) was seen in the one input `row` of a model that takes pictures.
+    """Where class `index` (None: the most probable) was seen in the one input `row`.
 
     Exact, by the layers' lane, where the head after the last spatial layer is linear and that has more than one place;
     else by occlusion, through the batcher, with `at_a_time` inputs in its queue. Raises MissingCard, and what
     `look_inside` and `predict` raise.
     """
-    card = served.image_card()
-    head = await asyncio.to_thread(lambda: served.head)
+    card = served.known_card()
+    head = await asyncio.to_thread(lambda: served.head) if card.input.kind == "image" else None
     exact = await _by_cam(served, card, head, row, index) if head else None
     return exact or await _by_occlusion(served, card, row, index, at_a_time)
 
@@ -124,7 +124,7 @@ async def _by_occlusion(
     return ClassActivation(scored, "occlusion", values, None, None, queue, infer)
 
 
-def _rows(row: Row, card: ModelCard, places: Sequence[tuple[slice, slice]]) -> list[Row]:
+def _rows(row: Row, card: ModelCard, places: Sequence[tuple[slice, ...]]) -> list[Row]:
     return [{card.input.name: hidden(row[card.input.name], place, card.input)} for place in places]
 
 

@@ -20,6 +20,7 @@ from tests.service.conftest import Client, Serve
 from tests.service.numeric import (
     AXES,
     COURSES,
+    LENGTH,
     change,
     course,
     signal_card,
@@ -175,6 +176,26 @@ async def test_the_time_of_each_layer_is_measured(client: Client, model: str) ->
     assert {row["name"] for row in profile["batches"][0]["layers"]} & {"stem.conv", "mean.conv", "stem.abs"}
 
 
+@pytest.mark.parametrize("model", BODIES)
+async def test_where_a_class_was_seen_is_an_array_and_no_picture(client: Client, model: str) -> None:
+    answer = await send(client, model, BODIES[model], "class-activation")
+    found = answer.json()
+    assert (answer.status_code, found["method"], found["bias"]) == (200, "occlusion", None)
+    assert found["label"] == {"signal": "falling", "volume": "height"}[model]
+    shape = [LENGTH] if model == "signal" else [5, 6, 6]  # one place per value; no more than six along an axis
+    assert found["shape"] == list(np.shape(found["values"])) == shape
+    npz = await send(client, model, BODIES[model], "class-activation", headers={"Accept": "application/x-npz"})
+    np.testing.assert_allclose(np.load(io.BytesIO(npz.content))["activation"], found["values"], atol=1e-6)
+    assert np.ptp(found["values"]) > 1e-4
+    png = await send(client, model, BODIES[model], "class-activation", headers={"Accept": "image/png"})
+    assert (png.status_code, f"a {model} is no picture to lay the map over" in png.json()["detail"]) == (406, True)
+    many = await send(client, model, BODIES[model] * 2, "class-activation")
+    assert (many.status_code, many.json()["detail"]) == (
+        400,
+        f"a class is looked for in one {model} at a time, not in 2",
+    )
+
+
 # Refusals
 
 
@@ -189,7 +210,7 @@ async def test_a_bad_instance_is_refused_with_its_index(client: Client) -> None:
     assert answer.json()["detail"] == "instance 1: NaN at [0], expected numbers that float32 can hold"
 
 
-@pytest.mark.parametrize("door", ["predict", "feature-maps?layer=stem.conv"])
+@pytest.mark.parametrize("door", ["predict", "feature-maps?layer=stem.conv", "class-activation"])
 async def test_what_the_model_does_not_take_is_refused(client: Client, door: str) -> None:
     headers = {"Content-Type": "image/png"}
     answer = await client.post(f"/v1/models/signal/{door}", content=b"\x89PNG", headers=headers)

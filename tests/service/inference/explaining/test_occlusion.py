@@ -13,7 +13,7 @@ def card(height: int, width: int, layout: str = "NHWC", dtype: str = "uint8") ->
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (28, 300), (5, 1), (15, 14)])
 def test_each_place_is_hidden_with_its_neighbours_and_every_pixel_is_hidden_once(height: int, width: int) -> None:
     wanted = card(height, width)
-    assert grid(wanted) == (min(height, CELLS), min(width, CELLS))
+    assert grid(wanted) == (min(height, CELLS[2]), min(width, CELLS[2]))
     places = boxes(wanted)
     assert len(places) == np.prod(grid(wanted))
     often = np.zeros((height, width), int)
@@ -35,6 +35,26 @@ def test_what_is_hidden_has_the_mean_of_each_channel_and_nothing_else_changes() 
     assert (masked[untouched] == pixels[untouched]).all()
     first = hidden(pixels.transpose(2, 0, 1).astype(np.float32), place, card(6, 5, "NCHW", "float32"))
     np.testing.assert_allclose(first[:, 2, 3], pixels.mean(axis=(0, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("size", [(40,), (30, 30, 30), (4, 9, 2), (5, 5, 5, 5)])
+def test_signals_volumes_and_more_axes_are_hidden_likewise(size: tuple[int, ...], layout: str) -> None:
+    wanted = InputCard.model_validate(
+        {"name": "x", "kind": "tensor", "size": size, "channels": 2, "layout": layout, "dtype": "float32"}
+    )
+    places, often = boxes(wanted), np.zeros(size, int)
+    assert len(places) == np.prod(grid(wanted)) <= 216
+    numbers = np.random.default_rng(0).random((*size, 2), np.float32)
+    means = numbers.reshape(-1, 2).mean(axis=0)
+    for place in places:
+        often[place] += 1
+        sent = numbers if layout == "NHWC" else np.moveaxis(numbers, -1, 0)
+        masked = hidden(sent, place, wanted) if layout == "NHWC" else np.moveaxis(hidden(sent, place, wanted), 0, -1)
+        np.testing.assert_allclose(
+            masked[place].reshape(-1, 2), np.broadcast_to(means, (often[place].size, 2)), rtol=1e-5
+        )
+    assert often.min() >= 1
 
 
 def test_a_place_lies_in_the_middle_of_what_is_hidden_for_it() -> None:
