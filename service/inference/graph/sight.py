@@ -81,6 +81,16 @@ class Sight:
         gone = set(axes)
         return self.moved(lambda axis: None if axis in gone else axis)
 
+    def closed_up(self, axes: Iterable[int]) -> Self:
+        """With these axes gone, and those behind moved up."""
+        gone = set(axes)
+        return self.moved(lambda axis: None if axis in gone else axis - sum(other < axis for other in gone))
+
+    @property
+    def wide_in_space(self) -> Self:
+        """With each place seeing all others, of the same input and the same channel."""
+        return self.changed(lambda axis, span: span if axis < 2 else None)
+
     def sources(self, first: int) -> list[Source]:
         """What lies at the axes from `first` on."""
         return [source for source, place in self.places.items() if place.axis >= first]
