@@ -18,7 +18,7 @@ CUDA_TOLERANCE = 1e-3
 ROWS = 4
 MOST_NUMBERS = 50_000_000  # in one made-up input; a declared shape may be anything
 FIXED_BATCH = (
-    "its batch is fixed at {rows}, and a card is for one input at a time: export it with a batch that is free, or 1; "
+    "its first dimension is fixed at {rows}, and a card is for one input at a time: export it with a free one, or 1; "
     "without a card it is served through /v2 as it is"
 )
 

@@ -90,7 +90,7 @@ def test_signals_and_volumes_are_known_by_their_rank(shape: list[int | str], kin
     [
         (single(["N", 7, 4, 4]), {}, "one channel or three"),
         (single(["N", 3, 70_000, 70_000]), {}, "too large to try"),
-        (foreign_onnx(batch=2), {}, "its batch is fixed at 2"),
+        (foreign_onnx(batch=2), {}, "its first dimension is fixed at 2"),
         (foreign_onnx(), {"labels": ["a", "b"]}, "2 labels"),
         (foreign_onnx(), {"size": (8, 8, 8)}, "--size"),
         (foreign_onnx(), {"size": (9, 9)}, "does not take an input"),

@@ -8,8 +8,8 @@ import onnxruntime as ort
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.errors import MissingCard, ModelRejected
-from service.inference.contract.card import ModelCard
+from service.errors import MissingCard, ModelRejected, RunFailed
+from service.inference.contract.card import ModelCard, OutputCard
 from service.inference.looking.feature_maps import FeatureMaps, LayerValues
 from service.inference.serving.batcher import MicroBatcher
 from service.inference.serving.loading import Loader
@@ -150,6 +150,31 @@ async def test_predicting_and_inferring_agree(loader: Loader, file: Path, batch:
     await served.stop()
     single = np.stack([row["probabilities"].astype(np.float32) for row in rows])
     np.testing.assert_allclose(np.concatenate(whole), single, rtol=0, atol=1e-6)
+
+
+async def test_an_answer_is_the_rows_alone_and_no_row_of_scores_is_none(loader: Loader, file: Path) -> None:
+    """Its scores come only for pictures that are not black, and beside them it gives how many there are."""
+    model = tiny_onnx()
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "black"))
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("ReduceMax", ["input.float"], ["brightest"], keepdims=0),
+            onnx.helper.make_node("Greater", ["brightest", "black"], ["lit"]),
+            onnx.helper.make_node("Compress", ["probabilities", "lit"], ["scores"], axis=0),
+            onnx.helper.make_node("Size", ["scores"], ["size"]),
+        ]
+    )
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["M", 3]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("size", onnx.TensorProto.INT64, []))
+    card = tiny_card(tiny_onnx())
+    write_model(file, model, card.model_copy(update={"output": OutputCard(name="scores")}))
+    served = loader.load("tiny", "1", file)
+    served.start()
+    [row] = (await served.predict([{"pixels": np.full((8, 8, 3), 9, np.uint8)}])).results
+    assert list(row) == ["scores"]
+    with pytest.raises(RunFailed, match="no row of 'scores'"):
+        await served.predict([{"pixels": np.zeros((8, 8, 3), np.uint8)}])
+    await served.stop()
 
 
 def whole(values: LayerValues) -> LayerValues:

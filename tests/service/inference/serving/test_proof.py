@@ -152,7 +152,7 @@ def test_a_fixed_batch_is_said_to_be_the_reason_and_cannot_have_a_card() -> None
             f"its inputs and outputs share no free first dimension: that of input 'pixels' is fixed at {rows}"
         )
     prove(opened(tiny_onnx(batch=1)), card())
-    with pytest.raises(ModelRejected, match="its batch is fixed at 2, and a card is for one input at a time"):
+    with pytest.raises(ModelRejected, match="its first dimension is fixed at 2, and a card is for one input at a time"):
         prove(opened(tiny_onnx(batch=2)), card())
 
 
