@@ -270,6 +270,15 @@ def test_the_walk_tells_it_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, told.splitlines())) <= 120
     assert "NOT EQUAL" not in told
     assert "a small one" not in told
+    assert "counts them all" not in told
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, PHOTO], ids=str)
+def test_the_columns_stand_one_under_the_other(layer: Layer) -> None:
+    steps, others = derivation(layer), [*convolution(), *kernels()]
+    rows = [line for line in walk(layer, steps, others) if line.endswith("  0")]
+    assert len(rows) == len(steps) + len(others)
+    assert len(set(map(len, rows))) == 1
 
 
 def test_a_photo_is_counted_at_once_and_proved_small(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,9 +30,7 @@ def convolution(seed: int = 0) -> list[Step]:
     alone, padded, strided, pools = (f"{out_of(*size)}x{out_of(*size)}" for size in SIZES.values())
     sizes = f"alone {alone}, padding 1 {padded}, stride 2 as well {strided}; pooling by 2 {pools}"
     return [
-        Step(
-            "by hand: 1 2 3 / 4 5 6 / 7 8 9 by 1 2 / 3 4 is 37 47 / 67 77; turned round, 23 33 / 53 63", None, by_hand()
-        ),
+        Step("by hand, 1 2 3 / 4 5 6 / 7 8 9 by 1 2 / 3 4: 37 47 / 67 77, turned 23 33 / 53 63", None, by_hand()),
         Step("this is cross-correlation; convolution proper turns the kernel round", None, turned(picture, kernels)),
         Step(f"several channels: {shape}; each map sums over its inputs", kernels.numel(), summed(picture, kernels)),
         Step("a 1x1 convolution is one dense layer, used at each pixel", points.numel(), pointwise(picture, points)),
