@@ -1,6 +1,6 @@
 """LinearHead: the way from the last spatial layer to the class scores, where it is linear."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -9,14 +9,19 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from service.inference.graph.axes import Order, orders
+from service.inference.graph.operators import STANDARD
+from service.inference.graph.shapes import Shape
 from service.inference.graph.subgraph import producers
 from service.inference.graph.window import attributes
 
 Numbers = NDArray[np.float64]
 TRANSPARENT = frozenset({"Identity", "Dropout", "Cast"})
 RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
-ACTIVATIONS = frozenset({"Softmax", "Sigmoid"})
-CHANNELS_LAST = (0, 2, 3, 1)
+ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
+AVERAGING = frozenset({"GlobalAveragePool", "ReduceMean", "AveragePool"})
+ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
+CHANNELS, DOWN, ACROSS = 1, 2, 3
 MOST_STEPS = 32  # a head is short; a longer one is none
 
 
@@ -24,48 +29,72 @@ MOST_STEPS = 32  # a head is short; a longer one is none
 class LinearHead:
     """`logits = weights @ features + bias`, where the features are those of one spatial layer.
 
-    They are its [C, H, W], averaged over all places where `averaged`, else all of them in a row. Without `weights`,
-    feature number c is the score of class c.
+    They are averaged over all places where `averaged`, else all of them in a row, as the layer has them. `weights` may
+    be a single factor; without any, feature number c is the score of class c.
     """
 
     layer: str
-    """The last spatial layer."""
+    """The last spatial layer, or the graph's input."""
     logits: str
     """The layer that holds the scores, before softmax or sigmoid."""
     averaged: bool
-    channels_last: bool
+    order: Order
+    """What each axis of the layer is, the batch first."""
     weights: Numbers | None
     """[classes, features]"""
     bias: Numbers
 
+    @property
+    def turned(self) -> bool:
+        """Whether the layer has its width before its height."""
+        return self.order.index(ACROSS) < self.order.index(DOWN)
+
     def maps(self, features: NDArray[Any], index: int) -> tuple[Numbers, float] | None:
         """The part of each place in the score of class `index`: [H, W], and the bias; their sum is that logit.
 
-        `features` are [C, H, W], or [H, W, C] if `channels_last`. CAM, as in Zhou, Khosla, Lapedriza, Oliva and
-        Torralba, "Learning deep features for discriminative localization" (2016); without averaging, each place has
+        `features` are those of one input, in the layer's own order of axes. CAM, as in Zhou, Khosla, Lapedriza, Oliva
+        and Torralba, "Learning deep features for discriminative localization" (2016); without averaging, each place has
         weights of its own. None where the layer has other features than the head has weights for.
         """
-        if features.ndim != 3:
+        if features.ndim != len(self.order) - 1:
             return None
-        axis = -1 if self.channels_last else 0
+        axis = self.order.index(CHANNELS) - 1
         values = features.astype(np.float64)
-        places = values.size // max(values.shape[axis], 1)
         wanted = values.shape[axis] if self.averaged else values.size
-        weights = np.eye(wanted) if self.weights is None else self.weights
-        if weights.shape[1] != wanted or index >= len(weights):
+        row = self._row(wanted, index)
+        if row is None:
             return None
-        row = weights[index]
-        if not self.averaged:
-            return (values * row.reshape(values.shape)).sum(axis=axis), self._bias(index)
-        return np.tensordot(np.moveaxis(values, axis, -1), row, 1) / places, self._bias(index)
+        if self.averaged:
+            places = values.size // max(values.shape[axis], 1)
+            values = np.tensordot(np.moveaxis(values, axis, -1), row, 1) / places
+        else:
+            values = (values * row.reshape(values.shape)).sum(axis=axis)
+        return values.T if self.turned else values, float(self.bias[index] if self.bias.size > 1 else self.bias.sum())
 
-    def _bias(self, index: int) -> float:
-        return float(self.bias[index] if self.bias.size > 1 else self.bias.sum())
+    def _row(self, wanted: int, index: int) -> Numbers | None:
+        """What each of `wanted` features counts for class `index`; None where there are not that many of them."""
+        if self.weights is None or self.weights.ndim == 0:
+            row = np.zeros(wanted)
+            row[index : index + 1] = 1.0 if self.weights is None else self.weights
+            return row if index < wanted else None
+        fits = self.weights.shape[1] == wanted and index < len(self.weights)
+        return self.weights[index] if fits else None
 
     @classmethod
-    def of(cls, model: onnx.ModelProto, output: str) -> Self | None:
-        """Read it off the graph, backwards from `output`; None where there is a layer in between that is not linear."""
-        found = _Walk(model.graph).to_space(output)
+    def of(
+        cls,
+        model: onnx.ModelProto,
+        output: str,
+        inputs: Mapping[str, Order] | None = None,
+        shapes: Mapping[str, Shape | None] | None = None,
+    ) -> Self | None:
+        """Read it off the graph, backwards from `output`; None where there is a layer in between that is not linear.
+
+        `inputs` says what the axes of the graph's inputs are, `shapes` the shapes of its layers, where known. None,
+        too, where it is not certain what the axes of the last spatial layer are.
+        """
+        known = {name: shape for name, shape in (shapes or {}).items() if shape is not None}
+        found = _Walk(model.graph, known, orders(model.graph, inputs or {}, known)).to_space(output)
         return cls(**vars(found)) if found else None
 
 
@@ -75,25 +104,40 @@ class _Linear:
 
     logits: str | None = None
     weights: Numbers | None = None
+    """[out, in], or a factor of all; None: as it is."""
     bias: Numbers | None = None
 
     def after(self, weights: Numbers, offset: Numbers | None) -> "_Linear":
         """With `weights @ x + offset` before it; `weights` are [out, in]."""
         here = self if offset is None else self.plus(offset)
-        return replace(here, weights=weights if here.weights is None else here.weights @ weights)
+        if here.weights is None or here.weights.ndim == 0:
+            return replace(here, weights=weights * (1.0 if here.weights is None else here.weights))
+        return replace(here, weights=here.weights @ weights)
 
     def plus(self, offset: Numbers) -> "_Linear":
         """With a constant added before it."""
-        moved = offset if self.weights is None else self.weights @ np.broadcast_to(offset, self.weights.shape[1])
+        if self.weights is None or self.weights.ndim == 0:
+            moved = offset * (1.0 if self.weights is None else self.weights)
+        else:
+            moved = self.weights @ np.broadcast_to(offset, self.weights.shape[1])
         return replace(self, bias=moved if self.bias is None else self.bias + moved)
+
+    def times(self, factors: Numbers) -> "_Linear":
+        """With constant factors before it: one for all, or one for each."""
+        if factors.size > 1:
+            return self.after(np.diag(factors), None)
+        before = np.float64(1.0) if self.weights is None else self.weights
+        return replace(self, weights=np.asarray(before * factors[0]))
 
 
 class _Walk:
     """From the scores backwards, node by node, as long as each is linear."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    def __init__(self, graph: onnx.GraphProto, shapes: Mapping[str, Shape], orders: Mapping[str, Order]) -> None:
         self._nodes = graph.node
         self._made_by = producers(graph)
+        self._shapes = shapes
+        self._orders = orders
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._tensors |= {
             node.output[0]: node.attribute[0].t
@@ -103,8 +147,8 @@ class _Walk:
         self._steps: dict[str, Callable[[onnx.NodeProto, _Linear], tuple[str, _Linear] | None]] = {
             "Gemm": self._gemm,
             "MatMul": self._matmul,
-            "Add": self._add,
             "Conv": self._pointwise,
+            **dict.fromkeys(ELEMENTWISE, self._elementwise),
         }
 
     def to_space(self, output: str) -> LinearHead | None:
@@ -119,8 +163,8 @@ class _Walk:
                 continue
             if behind.logits is None and node.op_type not in TRANSPARENT | RESHAPING:
                 behind = replace(behind, logits=place)
-            if space := self._space(node, behind):
-                return space
+            if self._is_end_of_space(node, behind):
+                return self._head(node, behind)
             if node.op_type in TRANSPARENT | RESHAPING:
                 place = node.input[0]
             elif step := self._steps.get(node.op_type, _none)(node, behind):
@@ -130,37 +174,52 @@ class _Walk:
         return None
 
     def _maker(self, name: str) -> onnx.NodeProto | None:
-        return self._nodes[self._made_by[name]] if name in self._made_by else None
+        """None where nobody makes it, or what no standard says is linear."""
+        node = self._nodes[self._made_by[name]] if name in self._made_by else None
+        return node if node is not None and node.domain in STANDARD else None
 
-    def _space(self, node: onnx.NodeProto, behind: _Linear) -> LinearHead | None:
-        """The head, if `node` is where space ends: the mean over all places, or a reshape of what was no mean."""
-        if (last := self._averages(node)) is not None:
-            return _head(node.input[0], behind, averaged=True, channels_last=last)
-        if node.op_type not in RESHAPING or behind.weights is None or self._has_no_space(node.input[0]):
+    def _is_end_of_space(self, node: onnx.NodeProto, behind: _Linear) -> bool:
+        """Whether `node` is a mean, or a reshape of what was no mean."""
+        if node.op_type in AVERAGING:
+            return True
+        flattens = node.op_type in RESHAPING and behind.weights is not None and behind.weights.ndim > 0
+        return flattens and not self._has_no_space(node.input[0])
+
+    def _head(self, node: onnx.NodeProto, behind: _Linear) -> LinearHead | None:
+        """None unless it is certain what the axes of the layer are, and a mean is one over height and width."""
+        layer, averaged = node.input[0], node.op_type in AVERAGING
+        order = self._orders.get(layer)
+        if order is None or order[0] != 0 or len(order) != len((0, CHANNELS, DOWN, ACROSS)):
             return None
-        before = self._maker(node.input[0])
-        last = before is not None and before.op_type == "Transpose" and _perm(before) == CHANNELS_LAST
-        return _head(node.input[0], behind, averaged=False, channels_last=last)
+        if averaged and {order[axis] for axis in self._averaged(node)} != {DOWN, ACROSS}:
+            return None
+        bias = np.zeros(1) if behind.bias is None else behind.bias
+        return LinearHead(layer, behind.logits or layer, averaged, order, behind.weights, bias)
 
     def _has_no_space(self, name: str) -> bool:
         """Whether the tensor is a mean over all places, or was made from one by what keeps it without places."""
         node = self._maker(name)
         if node is None:
             return False
-        if self._averages(node) is not None or node.op_type in ("Gemm", "MatMul"):
+        if node.op_type in AVERAGING or node.op_type in ("Gemm", "MatMul"):
             return True
-        linear = node.op_type in TRANSPARENT | RESHAPING | {"Add", "Conv"}
-        return linear and self._has_no_space(node.input[0])
+        linear = node.op_type in TRANSPARENT | RESHAPING | ELEMENTWISE | {"Conv"}
+        return linear and any(self._has_no_space(given) for given in node.input[:2] if given not in self._tensors)
 
-    def _averages(self, node: onnx.NodeProto) -> bool | None:
-        """Whether `node` takes the mean over height and width: with the channels last (True) or first (False)."""
+    def _averaged(self, node: onnx.NodeProto) -> set[int]:
+        """The axes, of the four, over all of which `node` takes the mean."""
         if node.op_type == "GlobalAveragePool":
-            return False
-        if node.op_type != "ReduceMean":
-            return None
+            return {2, 3}
+        if node.op_type == "AveragePool":
+            return {2, 3} if self._covers_all(node) else set()
         axes = attributes(node).get("axes") or (self._constant(node.input[1]) if len(node.input) > 1 else None)
-        found = sorted(int(axis) % 4 for axis in np.ravel(axes)) if axes is not None else []
-        return {"2, 3": False, "1, 2": True}.get(", ".join(map(str, found)))
+        return set() if axes is None else {int(axis) % 4 for axis in np.ravel(axes)}
+
+    def _covers_all(self, node: onnx.NodeProto) -> bool:
+        """Whether a pooling's one window is the whole map, and nothing of it padding."""
+        settings, extents = attributes(node), self._shapes.get(node.input[0], ())[2:]
+        plain = not any(settings.get("pads", ())) and settings.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+        return plain and not settings.get("ceil_mode", 0) and tuple(settings["kernel_shape"]) == tuple(extents)
 
     def _gemm(self, node: onnx.NodeProto, behind: _Linear) -> tuple[str, _Linear] | None:
         settings, weights = attributes(node), self._constant(node.input[1])
@@ -177,10 +236,18 @@ class _Walk:
             return None
         return node.input[0], behind.after(weights.T, None)
 
-    def _add(self, node: onnx.NodeProto, behind: _Linear) -> tuple[str, _Linear] | None:
+    def _elementwise(self, node: onnx.NodeProto, behind: _Linear) -> tuple[str, _Linear] | None:
+        """A constant added, taken away, multiplied with or divided by: one for all features, or one for each."""
         for place, other in (node.input, reversed(node.input)):
-            if (offset := self._constant(other)) is not None:
-                return place, behind.plus(offset.ravel())
+            found = self._constant(other)
+            if found is None or (node.op_type in ("Sub", "Div") and other != node.input[1]):
+                continue
+            constant = found.ravel()
+            if node.op_type in ("Add", "Sub"):
+                return place, behind.plus(constant if node.op_type == "Add" else -constant)
+            with np.errstate(divide="ignore"):
+                factors = constant if node.op_type == "Mul" else 1.0 / constant
+            return (place, behind.times(factors)) if factors.size and np.isfinite(factors).all() else None
         return None
 
     def _pointwise(self, node: onnx.NodeProto, behind: _Linear) -> tuple[str, _Linear] | None:
@@ -198,18 +265,9 @@ class _Walk:
         return None if tensor is None else numpy_helper.to_array(tensor).astype(np.float64)
 
 
-def _head(layer: str, behind: _Linear, *, averaged: bool, channels_last: bool) -> LinearHead:
-    bias = np.zeros(1) if behind.bias is None else behind.bias
-    return LinearHead(layer, behind.logits or layer, averaged, channels_last, behind.weights, bias)
-
-
 def _none(node: onnx.NodeProto, behind: _Linear) -> None:
     """Any other node is not known to be linear."""
 
 
 def _vector(offset: Numbers, length: int) -> Numbers:
     return np.broadcast_to(offset.ravel(), length)
-
-
-def _perm(node: onnx.NodeProto) -> Sequence[int]:
-    return tuple(attributes(node).get("perm", ()))

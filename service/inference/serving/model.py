@@ -13,6 +13,7 @@ from service.errors import MissingCard, RunFailed
 from service.inference.contract.card import ModelCard
 from service.inference.contract.datatypes import DTYPES
 from service.inference.contract.signature import Signature
+from service.inference.graph.axes import IMAGE_ORDERS
 from service.inference.graph.channels import CHANNELS
 from service.inference.graph.head import LinearHead
 from service.inference.graph.layers import Graph
@@ -47,11 +48,16 @@ def only(outputs: Row) -> Row:
 
 
 def open_session(
-    model: str | bytes, providers: Providers, threads: int, profile: Path | None = None
+    model: str | bytes,
+    providers: Providers,
+    threads: int,
+    profile: Path | None = None,
+    optimised: tuple[Path, str] | None = None,
 ) -> ort.InferenceSession:
     """Open an ONNX file (its path, or its bytes) on `providers`, with `threads` threads a run.
 
-    What onnxruntime's profiler finds goes into a file whose name begins with `profile`, if given.
+    What onnxruntime's profiler finds goes into a file whose name begins with `profile`, if given. The graph that it
+    made of the model goes into the file `optimised`, its weights into another beside it.
     Raises ProviderUnavailable where it cannot run on what was demanded, else onnxruntime's own exceptions.
     """
     options = ort.SessionOptions()
@@ -63,6 +69,10 @@ def open_session(
     if profile:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    if optimised:
+        options.optimized_model_filepath = str(optimised[0])
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimised[1])
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "64")
     return providers.open(model, options)
 
 
@@ -164,7 +174,11 @@ class ServedModel:
     @cached_property
     def head(self) -> LinearHead | None:
         """How its scores follow from its last spatial layer, where that is linear and a card names the scores."""
-        return LinearHead.of(self.feature_maps.model, self.card.output.name) if self.card else None
+        if self.card is None:
+            return None
+        orders = {self.card.input.name: IMAGE_ORDERS[self.card.input.layout]}
+        shapes = {name: row.shape for name, row in self.graph.rows.items()}
+        return LinearHead.of(self.feature_maps.model, self.card.output.name, orders, shapes)
 
     async def predict(self, rows: Sequence[Row]) -> Batched[Row]:
         """The outputs for each row, without the batch dimension. Raises what `MicroBatcher.submit` raises."""

@@ -7,6 +7,7 @@ import pytest
 from onnx import helper
 
 from service.inference.graph.head import LinearHead
+from service.inference.graph.layers import Graph
 from tests.service.inference.small import Array, build, classic, run, weight
 
 X = weight(1, 3, 6, 4)
@@ -18,6 +19,10 @@ def model(*nodes: onnx.NodeProto, **weights: Array) -> onnx.ModelProto:
     return build([conv, *nodes], {"x": [1, 3, 6, 4]}, ["y"], {"kernel": weight(5, 3, 3, 3), **weights})
 
 
+def head(model: onnx.ModelProto) -> LinearHead | None:
+    return LinearHead.of(model, "y", shapes={name: row.shape for name, row in Graph.of(model).rows.items()})
+
+
 def node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(op, list(inputs), [output], **attributes)
 
@@ -27,6 +32,14 @@ FLAT = node("Flatten", ["space"], "flat")
 SQUEEZE = node("Flatten", ["pool"], "vector")
 LAST = node("Transpose", ["space"], "last", perm=[0, 2, 3, 1])
 AXES = np.array([1, 2])
+DENSE = {"w": weight(120, 7)}
+
+
+def flattened(*between: onnx.NodeProto) -> onnx.ModelProto:
+    """What the last of `between` yields, flattened and multiplied."""
+    last = between[-1].output[0]
+    return model(*between, node("Flatten", [last], "flat"), node("MatMul", ["flat", "w"], "y"), **DENSE)
+
 
 LINEAR = {
     "mean, then Gemm": model(
@@ -78,6 +91,45 @@ LINEAR = {
     ),
 }
 
+LINEAR |= {
+    "channels last, an activation, flatten": flattened(LAST, node("Relu", ["last"], "bent")),
+    "channels last, a cast, flatten": flattened(LAST, node("Cast", ["last"], "bent", to=1)),
+    "channels last, nothing, flatten": flattened(LAST, node("Identity", ["last"], "bent")),
+    "channels last, a sum, flatten": flattened(LAST, node("Add", ["last", "last"], "bent")),
+    "width before height, flatten": flattened(node("Transpose", ["space"], "bent", perm=[0, 1, 3, 2])),
+    "width first, flatten": flattened(node("Transpose", ["space"], "bent", perm=[0, 3, 1, 2])),
+    "width before height, mean": model(
+        node("Transpose", ["space"], "bent", perm=[0, 1, 3, 2]),
+        node("GlobalAveragePool", ["bent"], "pool"), node("Flatten", ["pool"], "vector"),
+        node("MatMul", ["vector", "w"], "y"), w=weight(5, 7),
+    ),
+    "a mean over negative axes": model(
+        node("ReduceMean", ["space", "axes"], "pool", keepdims=0), node("MatMul", ["pool", "w"], "y"),
+        w=weight(5, 7), axes=np.array([-1, -2]),
+    ),
+    "a pooling as large as the map": model(
+        node("AveragePool", ["space"], "pool", kernel_shape=[6, 4]), SQUEEZE, node("MatMul", ["vector", "w"], "y"),
+        w=weight(5, 7),
+    ),
+    "the logarithm of a softmax": model(
+        FLAT, node("MatMul", ["flat", "w"], "z"), node("LogSoftmax", ["z"], "y", axis=1), **DENSE
+    ),
+    "a temperature": model(
+        FLAT, node("Gemm", ["flat", "w", "b"], "z"), node("Div", ["z", "t"], "cool"), node("Softmax", ["cool"], "y"),
+        b=weight(7), t=np.array(2.5, np.float32), **DENSE,
+    ),
+    "a factor and an offset for each class": model(
+        FLAT, node("MatMul", ["flat", "w"], "z"), node("Mul", ["k", "z"], "scaled"), node("Sub", ["scaled", "o"], "y"),
+        k=weight(7) + 3, o=weight(1, 7), **DENSE,
+    ),
+    "a factor before the weights": model(
+        FLAT, node("Mul", ["flat", "k"], "scaled"), node("MatMul", ["scaled", "w"], "z"), node("Add", ["z", "o"], "y"),
+        k=np.array(0.5, np.float32), o=weight(7), **DENSE,
+    ),
+    "a mean, scaled": model(POOL, SQUEEZE, node("Div", ["vector", "t"], "z"), node("Add", ["z", "o"], "y"),
+        t=np.array(4, np.float32), o=weight(5)),
+}  # fmt: skip
+
 NOT_LINEAR = {
     "an activation between": model(
         FLAT, node("MatMul", ["flat", "v"], "h"), node("Relu", ["h"], "a"), node("MatMul", ["a", "w"], "y"),
@@ -86,14 +138,45 @@ NOT_LINEAR = {
     "two softmaxes": model(POOL, node("Softmax", ["pool"], "once", axis=1), node("Softmax", ["once"], "y", axis=1)),
     "a product of two features": model(POOL, SQUEEZE, node("Mul", ["vector", "vector"], "y")),
     "nothing behind a map": model(node("Relu", ["space"], "y")),
+    "a mean over channels and height": model(
+        node("ReduceMean", ["space", "axes"], "pool", keepdims=0), node("MatMul", ["pool", "w"], "y"),
+        w=weight(4, 7), axes=AXES,
+    ),
+    "a mean over height alone": model(
+        node("ReduceMean", ["space", "axes"], "pool"), node("Flatten", ["pool"], "flat"),
+        node("MatMul", ["flat", "w"], "y"), w=weight(20, 7), axes=np.array([2]),
+    ),
+    "a pooling smaller than the map": model(
+        node("AveragePool", ["space"], "pool", kernel_shape=[6, 2], strides=[6, 2]), SQUEEZE,
+        node("MatMul", ["vector", "w"], "y"), w=weight(10, 7),
+    ),
+    "a pooling that counts padding": model(
+        node("AveragePool", ["space"], "pool", kernel_shape=[6, 4], strides=[6, 4], pads=[0, 0, 3, 0]), SQUEEZE,
+        node("MatMul", ["vector", "w"], "y"), w=weight(5, 7),
+    ),
+    "a constant divided by the scores": model(
+        FLAT, node("MatMul", ["flat", "w"], "z"), node("Div", ["t", "z"], "y"), t=np.array(2.5, np.float32), **DENSE
+    ),
+    "a matrix that is turned at run time": model(
+        POOL, node("Reshape", ["pool", "shape"], "column"), node("Gemm", ["column", "w"], "y", transA=1),
+        shape=np.array([5, 1]), w=weight(5, 7),
+    ),
+    "a convolution in groups": model(
+        POOL, node("Conv", ["pool", "w"], "scores", group=5), node("Flatten", ["scores"], "y"), w=weight(5, 1, 1, 1)
+    ),
+    "a flatten of what a reshape has made": model(
+        FLAT, node("Reshape", ["flat", "shape"], "again"), node("Relu", ["again"], "bent"),
+        node("Flatten", ["bent"], "rows"), node("MatMul", ["rows", "w"], "y"),
+        shape=np.array([1, 4, 6, 5]), **DENSE,
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LINEAR)
 def test_the_places_and_the_bias_add_up_to_every_logit(name: str) -> None:
-    found = LinearHead.of(LINEAR[name], "y")
+    found = head(LINEAR[name])
     assert found
-    assert found.layer == ("last" if "channels last" in name else "space")
+    assert found.layer in ("space", "last", "bent")
     values = run(LINEAR[name], {"x": X}, [found.layer, found.logits])
     logits = values[found.logits].ravel()
     for index, logit in enumerate(logits):
@@ -107,7 +190,7 @@ def test_the_places_and_the_bias_add_up_to_every_logit(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOT_LINEAR)
 def test_what_is_not_linear_has_no_linear_head(name: str) -> None:
-    assert LinearHead.of(NOT_LINEAR[name], "y") is None
+    assert head(NOT_LINEAR[name]) is None
 
 
 def test_each_place_counts_with_its_own_weights() -> None:
@@ -122,12 +205,67 @@ def test_each_place_counts_with_its_own_weights() -> None:
     np.testing.assert_allclose(parts[0], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_place_of_the_map_is_that_place_of_the_picture(name: str) -> None:
+    """What a place counts is what the score loses when the features of just that place are taken away."""
+    found = head(LINEAR[name])
+    assert found
+    whole = run(LINEAR[name], {"x": X}, ["space", found.layer, found.logits])
+    parts = found.maps(whole[found.layer][0], 1)
+    assert parts
+    behind = onnx.ModelProto()
+    behind.CopyFrom(LINEAR[name])
+    behind.graph.input.pop()
+    behind.graph.input.append(helper.make_tensor_value_info("space", onnx.TensorProto.FLOAT, [1, 5, 6, 4]))
+    del behind.graph.node[0]
+    space = whole["space"].copy()
+    space[:, :, 4, 1] = 0
+    lost = whole[found.logits].ravel()[1] - run(behind, {"space": space}, [found.logits])[found.logits].ravel()[1]
+    np.testing.assert_allclose(parts[0][4, 1], lost, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("order", "flat"), [((0, 1, 2, 3), (3, 6, 4)), ((0, 2, 3, 1), (6, 4, 3))])
+def test_a_head_on_the_input_itself_has_its_map(order: tuple[int, ...], flat: tuple[int, ...]) -> None:
+    direct = build(
+        [node("Flatten", ["x"], "flat"), node("MatMul", ["flat", "w"], "y")],
+        {"x": [1, *flat]}, ["y"], {"w": weight(72, 7)},
+    )  # fmt: skip
+    assert LinearHead.of(direct, "y") is None  # nobody knows how its input lies
+    found = LinearHead.of(direct, "y", {"x": order})
+    assert found
+    assert found.layer == "x"
+    parts = found.maps(np.ones(flat), 2)
+    assert parts
+    assert parts[0].shape == (6, 4)
+
+
+@pytest.mark.parametrize(("order", "axes"), [((0, 1, 2, 3), [2, 3]), ((0, 2, 3, 1), [1, 2])])
+def test_a_mean_of_the_input_itself_is_one_over_its_places(order: tuple[int, ...], axes: list[int]) -> None:
+    direct = build(
+        [node("ReduceMean", ["x", "axes"], "pool", keepdims=0), node("MatMul", ["pool", "w"], "y")],
+        {"x": [1, 3, 6, 3]}, ["y"], {"w": weight(3, 7), "axes": np.array(axes)},
+    )  # fmt: skip
+    assert LinearHead.of(direct, "y") is None
+    found = LinearHead.of(direct, "y", {"x": order})
+    assert found
+    assert (found.layer, found.averaged) == ("x", True)
+    [other] = {(0, 1, 2, 3), (0, 2, 3, 1)} - {order}
+    assert LinearHead.of(direct, "y", {"x": other}) is None
+
+
 def test_features_of_another_size_than_the_weights_have_no_map() -> None:
     found = LinearHead.of(classic(), "dense2")
     assert found
     assert (found.layer, found.averaged) == ("pool", False)
     assert found.maps(np.ones((4, 5, 4)), 0) is None
     assert found.maps(np.ones(64), 0) is None
+
+
+def test_an_operator_of_another_domain_is_not_known_to_be_linear() -> None:
+    foreign = onnx.ModelProto()
+    foreign.CopyFrom(LINEAR["flatten, then MatMul and Add"])
+    foreign.graph.node[-1].domain = "my"
+    assert LinearHead.of(foreign, "y") is None
 
 
 def test_an_output_that_the_graph_does_not_make_has_no_head() -> None:
