@@ -48,8 +48,14 @@ LATENCY: dict[str, Any] = {
                 "run_us": 320.0,
                 "layers_us": 250.0,
                 "layers": [
-                    {"name": "stem.relu", "op": "Conv", "us": 50.0, "share": 0.2},
-                    {"name": None, "op": "ReorderOutput", "us": 5.0, "share": 0.02},
+                    {
+                        "name": "stem.relu",
+                        "fused": ["stem.norm"],
+                        "op": "Conv",
+                        "us": 50.0,
+                        "share": 0.2,
+                    },
+                    {"name": None, "fused": [], "op": "ReorderOutput", "us": 5.0, "share": 0.02},
                 ],
             }
         ],

@@ -32,9 +32,10 @@ async def last_latency(served: Served, services: ServicesOf) -> Response:
 async def measure_latency(request: Request, served: Served, services: ServicesOf) -> Response:
     """Measure each layer with onnxruntime's profiler, for one input and for the largest batch, which takes seconds.
 
-    Predictions meanwhile share the processor with it, and both are slower for it. A layer that is not listed was fused
-    into one that is; without a name is what onnxruntime added. The shares are sound always, the sums from about 2 ms a
-    run: what the profiler costs is in them.
+    A model whose file fixes the batch is measured at that. Predictions meanwhile share the processor with it, and both
+    are slower for it. A layer that has no row of its own is among the `fused` of the one whose kernel computes it, or
+    was computed once and for all, or is not needed for any output; without a name is what onnxruntime added. The shares
+    are sound always, the sums from about 2 ms a run: what the profiler costs is in them.
     """
     work = services.profiles.measure(served, services.settings.max_batch_size)
     measured = await while_wanted(request, work, services.settings.timeout_ms)
@@ -72,7 +73,13 @@ def _batch(found: BatchProfile) -> BatchLatency:
         "run_us": _us(found.run_seconds),
         "layers_us": _us(found.layer_seconds),
         "layers": [
-            {"name": row.layer, "op": row.op, "us": _us(row.seconds), "share": round(row.share, 5)}
+            {
+                "name": row.layer,
+                "fused": list(row.fused),
+                "op": row.op,
+                "us": _us(row.seconds),
+                "share": round(row.share, 5),
+            }
             for row in found.layers
         ],
     }

@@ -30,6 +30,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """OpenAPI's words for every refusal under /v1."""
 
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+"""OpenAPI's words for a form of an answer that is bytes: a picture, or a file of arrays."""
+
 PROTOCOL_ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"model": ProtocolError, "description": "an error of the Open Inference Protocol"}
 }
@@ -196,6 +199,7 @@ class LayerLatency(TypedDict):
     """One kernel, in microseconds; without a name: what onnxruntime added itself."""
 
     name: Annotated[str | None, Field(description="the layer that it yields")]
+    fused: Annotated[list[str], Field(description="the layers that it computes on the way there, in the graph's order")]
     op: Annotated[str, Field(description="the kernel's operator, which fusing may have changed")]
     us: float
     share: Annotated[float, Field(description="of the sum over all kernels")]

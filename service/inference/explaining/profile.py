@@ -1,8 +1,10 @@
 """Profile: the time of each layer, from onnxruntime's own profiler."""
 
 import json
+import os
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.errors import Unprocessable
+from service.inference.explaining.kernels import Kernel, Kernels
 from service.inference.graph.subgraph import bodies
 from service.inference.serving.model import Row, ServedModel, open_session, stack
 from service.inference.serving.proof import trial_rows
@@ -25,9 +28,6 @@ LONG_ENOUGH = 1.0
 """Seconds, after which the fewest runs are enough."""
 
 INSIDE = "inside a body: "
-# What onnxruntime puts around the name of a node that it has rewritten.
-PREFIXES = ("InsertedPrecisionFreeCast_", "fused ")
-SUFFIX = "_nchwc"
 KERNEL = "_kernel_time"
 
 Feed = dict[str, NDArray[np.generic]]
@@ -38,6 +38,8 @@ class LayerTime:
     """The kernel that yields a layer, with all that was fused into it; `layer` None: what onnxruntime added itself."""
 
     layer: str | None
+    fused: tuple[str, ...]
+    """The layers that it computes on the way there."""
     op: str
     """The kernel's operator, which fusing may have changed."""
     seconds: float
@@ -52,6 +54,8 @@ class BatchProfile:
     batch: int
     runs: int
     run_seconds: float
+    ratio: float
+    """Median, over the pairs of a profiled run and the whole run after it, of the first's kernels to the second."""
     layers: tuple[LayerTime, ...]
 
     @property
@@ -62,7 +66,7 @@ class BatchProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """The time of each layer, at one input and at the largest batch."""
+    """The time of each layer, at one input and at the largest batch, or at the one batch that the file fixes."""
 
     provider: str
     threads: int
@@ -80,9 +84,11 @@ def profile(served: ServedModel, max_batch: int) -> Profile:
         rows = trial_rows(session, served.card)
         if not rows:
             raise Unprocessable("no input can be made up for it: its shapes are not known, or it takes no numbers")  # noqa: TRY301
-        sizes = sorted({1, max_batch}) if served.model.batches else [1]
-        named = named_after_layers(model).SerializeToString()
-        batches = tuple(_measured(session, named, stack([rows[i % len(rows)] for i in range(size)])) for size in sizes)
+        sizes = sorted({1, max_batch}) if served.model.batches else [served.model.fixed_batch or 1]
+        shown = frozenset(row.name for row in served.graph.layers)
+        named = named_after_layers(model)
+        feeds = [stack([rows[i % len(rows)] for i in range(size)]) for size in sizes]
+        batches = tuple(_measured(session, named, shown, feed) for feed in feeds)
     except Unprocessable:
         raise
     except Exception as error:  # onnxruntime's exceptions have no base of their own
@@ -111,13 +117,11 @@ def _mark(body: onnx.GraphProto) -> None:
             _mark(inner)
 
 
-def _measured(serving: ort.InferenceSession, model: bytes, feed: Feed) -> BatchProfile:
+def _measured(serving: ort.InferenceSession, model: onnx.ModelProto, shown: frozenset[str], feed: Feed) -> BatchProfile:
     """Runs of the profiled copy and of the serving session in turn, so that both meet the same conditions."""
-    providers = Providers(AUTO, tuple(serving.get_providers()))
-    threads = serving.get_session_options().intra_op_num_threads
     whole: list[float] = []
     with tempfile.TemporaryDirectory(prefix="convscope-profile-") as folder:
-        copy = open_session(model, providers, threads, profile=Path(folder) / "profile")
+        copy, kernels = _opened(serving, model, shown, Path(folder))
         for _ in range(WARM_UP):
             copy.run(None, feed)
             serving.run(None, feed)
@@ -126,9 +130,26 @@ def _measured(serving: ort.InferenceSession, model: bytes, feed: Feed) -> BatchP
             copy.run(None, feed)
             whole.append(_timed(serving, feed))
         events = json.loads(Path(copy.end_profiling()).read_bytes())
-    names = {node.name for node in onnx.ModelProto.FromString(model).graph.node}
-    rows = layer_times(events, names, len(whole))
-    return BatchProfile(len(next(iter(feed.values()))), len(whole), float(np.median(whole)), rows)
+    rows = layer_times(events, kernels, len(whole))
+    ratio = float(np.median(np.divide(run_times(events, len(whole)), whole)))
+    return BatchProfile(len(next(iter(feed.values()))), len(whole), float(np.median(whole)), ratio, rows)
+
+
+def _opened(
+    serving: ort.InferenceSession, model: onnx.ModelProto, shown: frozenset[str], folder: Path
+) -> tuple[ort.InferenceSession, Kernels]:
+    """A profiled copy, and what its kernels compute; only what their names say where its graph cannot be written."""
+    providers = Providers(AUTO, tuple(serving.get_providers()))
+    threads = serving.get_session_options().intra_op_num_threads
+    data, profiled = model.SerializeToString(), folder / "profile"
+    try:
+        (folder / "weights").symlink_to(os.devnull)  # they may be gigabytes, and nobody reads them
+        copy = open_session(data, providers, threads, profiled, (folder / "graph.onnx", "weights"))
+        optimised = onnx.load(folder / "graph.onnx", load_external_data=False).graph
+        return copy, Kernels.read(model.graph, optimised, shown)
+    except Exception:  # whatever of onnxruntime's: it need not be able to write down what it can run
+        copy = open_session(data, providers, threads, profiled)
+        return copy, Kernels([name for node in model.graph.node for name in node.output if name], {})
 
 
 def _timed(session: ort.InferenceSession, feed: Row) -> float:
@@ -137,32 +158,36 @@ def _timed(session: ort.InferenceSession, feed: Row) -> float:
     return time.perf_counter() - began
 
 
-def layer_times(events: Sequence[Mapping[str, Any]], layers: set[str], runs: int) -> tuple[LayerTime, ...]:
+def run_times(events: Sequence[Mapping[str, Any]], runs: int) -> list[float]:
+    """The seconds that all kernels of each of the last `runs` took together."""
+    starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")[-runs:]
+    totals = [0.0] * runs
+    for event in events:
+        name = str(event.get("name", ""))
+        if event.get("cat") == "Node" and name.endswith(KERNEL) and INSIDE not in name and event["ts"] >= starts[0]:
+            totals[bisect_right(starts, event["ts"]) - 1] += event["dur"] / 1e6
+    return totals
+
+
+def layer_times(events: Sequence[Mapping[str, Any]], kernels: Kernels, runs: int) -> tuple[LayerTime, ...]:
     """The profiler's `events` of the last `runs` as layers, in the order in which they were computed."""
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
     durations: dict[str | tuple[str], list[float]] = {}
-    ops: dict[str | tuple[str], str] = {}
+    found: dict[str | tuple[str], tuple[str, Kernel]] = {}
     for event in sorted(events, key=lambda event: float(event.get("ts", 0))):
         name = str(event.get("name", ""))
         if event.get("cat") != "Node" or not name.endswith(KERNEL) or INSIDE in name or event["ts"] < starts[-runs]:
             continue
-        op = str(event["args"]["op_name"])
-        key = layer_of(name.removesuffix(KERNEL), layers) or (op,)  # what has no layer goes by its operator
+        op, kernel = str(event["args"]["op_name"]), kernels.of(name.removesuffix(KERNEL))
+        key = kernel.layer or (op,)  # what has no layer goes by its operator
         durations.setdefault(key, []).append(event["dur"] / 1e6)
-        ops.setdefault(key, op)
+        found.setdefault(key, (op, kernel))
     seconds = {key: _typical(values, runs) for key, values in durations.items()}
     total = sum(seconds.values()) or 1.0
     return tuple(
-        LayerTime(key if isinstance(key, str) else None, ops[key], value, value / total)
+        LayerTime(found[key][1].layer, found[key][1].fused, found[key][0], value, value / total)
         for key, value in seconds.items()
     )
-
-
-def layer_of(name: str, layers: set[str]) -> str | None:
-    """The layer that a kernel of this name yields; None for what onnxruntime added, such as changes of the layout."""
-    candidates = [name, name.removesuffix(SUFFIX)]
-    candidates += [one.removeprefix(prefix) for one in candidates for prefix in PREFIXES]
-    return next((one for one in candidates if one in layers), None)
 
 
 def _typical(values: Sequence[float], runs: int) -> float:

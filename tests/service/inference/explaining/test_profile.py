@@ -6,8 +6,9 @@ import pytest
 from onnx import helper
 
 from service.errors import Unprocessable
-from service.inference.explaining.profile import layer_of, layer_times, named_after_layers, profile
-from tests.service.conftest import Serve
+from service.inference.explaining.kernels import Kernels, named
+from service.inference.explaining.profile import layer_times, named_after_layers, profile
+from tests.service.conftest import Client, Serve
 from tests.service.inference.small import branching
 from tests.service.tiny import tiny_onnx, write_model, write_tiny
 
@@ -32,7 +33,7 @@ def test_layers_have_the_median_of_the_measured_runs_and_their_share() -> None:
             {"cat": "Node", "name": "a_fence_before", "ts": number * 100 + 1, "dur": 500, "args": {"op_name": "Conv"}},
         )
     ]
-    rows = layer_times(list(reversed(events)), {"a"}, 3)
+    rows = layer_times(list(reversed(events)), Kernels({"a"}, {}), 3)
     assert [(row.layer, row.op) for row in rows] == [("a", "Conv"), (None, "ReorderOutput")]
     assert [row.seconds for row in rows] == pytest.approx([30e-6, 30e-6])
     assert [row.share for row in rows] == pytest.approx([0.5, 0.5])
@@ -40,7 +41,7 @@ def test_layers_have_the_median_of_the_measured_runs_and_their_share() -> None:
 
 def test_a_kernel_that_did_not_run_each_time_has_its_mean() -> None:
     events = [run(0), kernel("a", 1, 40), run(100), kernel("b", 101, 20)]
-    assert [row.seconds for row in layer_times(events, {"a", "b"}, 2)] == pytest.approx([20e-6, 10e-6])
+    assert [row.seconds for row in layer_times(events, Kernels({"a", "b"}, {}), 2)] == pytest.approx([20e-6, 10e-6])
 
 
 @pytest.mark.parametrize(
@@ -53,11 +54,15 @@ def test_a_kernel_that_did_not_run_each_time_has_its_mean() -> None:
         ("InsertedPrecisionFreeCast_a_nchwc", "a"),
         ("InsertedPrecisionFreeCast_x", None),
         ("ReorderInput", None),
-        ("a_nchwc_nchwc", None),
+        ("a_token_36", "a"),
+        ("a_quantized_token_2", "a_quantized"),
+        ("a/MatMulAddFusion", "a"),
+        ("a/QuickGeluFusion/", "a"),
+        ("BiasGelu", None),
     ],
 )
 def test_a_kernel_belongs_to_the_layer_that_its_name_holds(name: str, layer: str | None) -> None:
-    assert layer_of(name, {"a", "b_nchwc", "b"}) == layer
+    assert named(name, {"a", "a_quantized", "b_nchwc", "b"}) == layer
 
 
 def test_every_node_gets_the_name_of_its_layer_and_the_model_stays_as_it_is() -> None:
@@ -73,7 +78,7 @@ def test_what_is_inside_a_body_is_not_counted_twice() -> None:
     names = [node.name for attribute in chosen.attribute for node in attribute.g.node]
     assert names
     events = [run(0), kernel("chosen", 1, 50, "If"), *(kernel(name, 2, 20, "Mul") for name in names)]
-    assert [row.layer for row in layer_times(events, {"chosen"}, 1)] == ["chosen"]
+    assert [row.layer for row in layer_times(events, Kernels({"chosen"}, {}), 1)] == ["chosen"]
 
 
 async def test_a_served_model_is_measured_at_one_and_at_the_largest_batch(
@@ -98,6 +103,27 @@ async def test_a_served_model_is_measured_at_one_and_at_the_largest_batch(
         assert batch.run_seconds > 0
         assert batch.runs >= 5
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize(("batch", "wanted"), [(2, [2]), (1, [1])])
+async def test_a_model_of_a_fixed_batch_is_measured_at_that(
+    serve: Serve, models: Path, batch: int, wanted: list[int]
+) -> None:
+    write_model(models / "pair" / "1" / "model.onnx", tiny_onnx(batch=batch), None)
+    async with serve() as client:
+        found = profile(client.services.repository.find("pair"), 8)
+    assert [measured.batch for measured in found.batches] == wanted
+
+
+async def test_a_model_that_onnxruntime_cannot_write_down_is_measured_by_names(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    rows = profile(client.services.repository.find("tiny"), 1).batches[0].layers
+    assert {"head", "probabilities"} <= {row.layer for row in rows}
 
 
 async def test_a_model_of_unnamed_nodes_is_measured_by_its_layers(serve: Serve, models: Path) -> None:
