@@ -1,16 +1,18 @@
 """A picture in, and where in it a class was seen: laid over the picture, or as an array."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
+from PIL import Image
 
 from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
 from service.api.bodies import pictures_of, read_body
-from service.api.examples import CLASS_ACTIVATION
-from service.api.inputs import REQUEST_BODY, numbers_of
+from service.api.examples import ANKLE_BOOT, CLASS_ACTIVATION
+from service.api.inputs import numbers_of
 from service.api.presence import while_wanted
-from service.api.schemas import ClassActivationMap
+from service.api.schemas import BINARY, ClassActivationMap
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.errors import InvalidRequest, NotAcceptable
@@ -30,12 +32,45 @@ Label = Annotated[
 ]
 
 
-@router.post(
-    "/class-activation",
-    response_model=ClassActivationMap,
-    responses={200: {"content": {JSON: {"example": CLASS_ACTIVATION}, PNG: {}, NPZ: {}}}},
-    openapi_extra=REQUEST_BODY,
-)
+_ONE = {"type": "array", "minItems": 1, "maxItems": 1}
+
+
+def _one_in(item: dict[str, str]) -> dict[str, Any]:
+    return {"schema": {"type": "object", "required": ["images"], "properties": {"images": {**_ONE, "items": item}}}}
+
+
+ONE_PICTURE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One picture: as it is, or as a multipart field `images`, or as base64 in JSON.",
+        "content": {
+            **{f"image/{form}": BINARY for form in ("png", "jpeg", "webp", "gif", "bmp")},
+            "multipart/form-data": _one_in({"type": "string", "format": "binary"}),
+            "application/json": {
+                **_one_in({"type": "string", "format": "byte"}),
+                "example": {"images": [ANKLE_BOOT]},
+            },
+        },
+    }
+}
+
+FACTS = "Class-Activation"
+
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {JSON: {"example": CLASS_ACTIVATION}, PNG: BINARY, NPZ: BINARY},
+        "headers": {
+            FACTS: {
+                "description": "how the map was found, for which class, and how probable that is; a structured field",
+                "schema": {"type": "string"},
+                "example": "method=cam, index=9, probability=0.939",
+            }
+        },
+    }
+}
+
+
+@router.post("/class-activation", response_model=ClassActivationMap, responses=ANSWER, openapi_extra=ONE_PICTURE)
 async def activation(
     request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, label: Label = None
 ) -> Response:
@@ -48,7 +83,10 @@ async def activation(
     For a signal or a volume, a map of one axis or three, always by occlusion, and no picture.
 
     As `application/json`: the map, from the top row down. As `image/png`: the picture at its own size, coloured where
-    the class was seen. As `application/x-npz`: the map as the array `activation`.
+    the class was seen; `method`, `label`, `index`, `probability` and, by cam, `logit` and `bias` are in its metadata
+    (tEXt; iTXt what Latin-1 does not hold). As `application/x-npz`: the map as the array `activation`, and these
+    beside it as arrays of one value. The header `Class-Activation` says the method, the index and the probability
+    with any of the three.
     """
     media_type = _form(request, served)
     index = None if label is None else index_of(label, served.known_card())
@@ -83,14 +121,27 @@ async def _activation(
     found = await class_activation(served, row, index, at_a_time=at_a_time)
     stages.seconds.update(queue=found.queue_seconds, infer=found.infer_seconds)
     with stages.measure("encode"):
-        limit = services.settings.max_answer_bytes
-        if media_type == JSON:
-            return json_answer(_payload(served, found), limit)
-        if media_type == NPZ:
-            return sized(npz({"activation": found.values}), NPZ, limit)
-        card = served.image_card().input
-        drawn = await services.decoder.draw_on(picture, lambda image: overlay(image, found.values, card, found.spacing))
-        return sized(drawn, PNG, limit)
+        answer = await _encoded(picture, served, services, found, media_type)
+    scored = found.scored
+    answer.headers[FACTS] = f"method={found.method}, index={scored.index}, probability={scored.probability:.3f}"
+    return answer
+
+
+async def _encoded(
+    picture: bytes, served: ServedModel, services: Services, found: ClassActivation, media_type: str
+) -> Response:
+    limit = services.settings.max_answer_bytes
+    if media_type == JSON:
+        return json_answer(_payload(served, found), limit)
+    if media_type == NPZ:
+        facts = {name: np.array(fact) for name, fact in found.facts.items()}
+        return sized(npz({"activation": found.values, **facts}), NPZ, limit)
+    card, text = served.image_card().input, {name: str(fact) for name, fact in found.facts.items()}
+
+    def draw(image: Image.Image) -> bytes:
+        return overlay(image, found.values, card, found.spacing, text)
+
+    return sized(await services.decoder.draw_on(picture, draw), PNG, limit)
 
 
 async def _read(request: Request, body: bytes, served: ServedModel, services: Services) -> tuple[bytes, Row]:

@@ -43,6 +43,14 @@ class ClassActivation:
     spacing: tuple[Spacing, Spacing] | None = None
     """Where the places of the layer lie in the input; None: evenly over all of it."""
 
+    @property
+    def facts(self) -> dict[str, str | int | float]:
+        """What the map is, beside its values: for the forms of the answer that hold nothing but the map."""
+        scored = self.scored
+        exact = {} if self.logit is None or self.bias is None else {"logit": self.logit, "bias": self.bias}
+        facts: dict[str, str | int | float] = {"method": self.method, "label": scored.label, "index": scored.index}
+        return {**facts, "probability": scored.probability, **exact}
+
 
 def index_of(label: str, card: ModelCard) -> int:
     """The class that `label` names, by its name or else by its index. Raises UnknownName."""
@@ -73,13 +81,16 @@ async def _by_cam(
 ) -> ClassActivation | None:
     def finish(values: LayerValues) -> ClassActivation | None:
         scored = _scored(values.maps[card.output.name], card, index)
-        found = _exact(head, values.maps, card, scored.index)
+        found = _exact(head, {**given, **values.maps}, card, scored.index)
         if found is None:
             return None
-        spacing = _spacing(served.graph.rows[head.layer].receptive_field, card)
+        layer = served.graph.rows.get(head.layer)
+        spacing = _spacing(layer.receptive_field if layer and not head.turned else None, card)
         return ClassActivation(scored, "cam", *found, values.queue_seconds, values.infer_seconds, spacing)
 
-    return await served.look_inside([row], list(dict.fromkeys((head.layer, head.logits, card.output.name))), finish)
+    wanted = dict.fromkeys((head.layer, head.logits, card.output.name))
+    given = {name: row[name][np.newaxis] for name in wanted if name in row}  # of a head on the input itself
+    return await served.look_inside([row], [name for name in wanted if name not in row], finish)
 
 
 def _exact(
@@ -95,6 +106,7 @@ def _exact(
     values, bias, logit = sign * found[0], sign * found[1], sign * float(logits[0 if card.task == "binary" else index])
     rounding = 2e-2 if features.dtype == np.float16 else 1e-3
     magnitude = float(np.abs(values).sum()) + abs(bias)
+    values, bias, logit = values + 0.0, bias + 0.0, logit + 0.0  # no zero below zero
     return (values, bias, logit) if abs(values.sum() + bias - logit) <= rounding * magnitude else None
 
 
@@ -120,7 +132,7 @@ async def _by_occlusion(
         batched = await served.predict(rows)
         left += [_scored(result[card.output.name], card, scored.index).probability for result in batched.results]
         queue, infer = queue + batched.queue_seconds, infer + batched.infer_seconds
-    values = scored.probability - np.reshape(left, grid(card.input))
+    values = scored.probability - np.reshape(left, grid(card.input)) + 0.0
     return ClassActivation(scored, "occlusion", values, None, None, queue, infer)
 
 

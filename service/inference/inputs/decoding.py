@@ -30,6 +30,7 @@ class Decoder:
     def __init__(self, *, threads: int, max_pixels: int, max_pixels_in_flight: int) -> None:
         self._light = ThreadPoolExecutor(threads, thread_name_prefix="decoder")
         self._heavy = ThreadPoolExecutor(max(1, threads // 2), thread_name_prefix="heavy-decoder")
+        self._drawing = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self._share = max(1, threads - 1)
         self._budget = PixelBudget(max_pixels_in_flight)
         self._max_pixels = max_pixels
@@ -49,17 +50,26 @@ class Decoder:
             await asyncio.gather(*jobs, return_exceptions=True)
 
     async def draw_on(self, picture: bytes, draw: Callable[[Image.Image], Drawing]) -> Drawing:
-        """What `draw` makes of a picture at its own size, see `draw_on_picture`; on a thread for heavy ones."""
+        """What `draw` makes of a picture at its own size, see `draw_on_picture`.
 
-        def drawn() -> Drawing:
-            return draw_on_picture(picture, draw, max_pixels=self._max_pixels, budget=self._budget)
+        Heavy pictures are drawn on one at a time, on a thread of their own: they keep none from being decoded, and only
+        one of them is in memory beyond the pixels in flight.
+        """
+        loop = asyncio.get_running_loop()
 
-        return await asyncio.get_running_loop().run_in_executor(self._heavy, drawn)
+        def drawn(budget: PixelBudget | LightOnly) -> Drawing:
+            return draw_on_picture(picture, draw, max_pixels=self._max_pixels, budget=budget)
+
+        try:
+            return await loop.run_in_executor(self._light, drawn, LightOnly(LIGHT))
+        except TooHeavy:
+            return await loop.run_in_executor(self._drawing, drawn, self._budget)
 
     def close(self) -> None:
         """Join the threads."""
         self._light.shutdown(cancel_futures=True)
         self._heavy.shutdown(cancel_futures=True)
+        self._drawing.shutdown(cancel_futures=True)
 
     async def _one(self, turn: asyncio.Semaphore, picture: bytes, card: InputCard, index: int) -> Array:
         loop = asyncio.get_running_loop()

@@ -89,17 +89,18 @@ def read_picture(
 
 
 def draw_on_picture(
-    data: bytes, draw: Callable[[Image.Image], Drawing], *, max_pixels: int, budget: PixelBudget
+    data: bytes, draw: Callable[[Image.Image], Drawing], *, max_pixels: int, budget: PixelBudget | LightOnly
 ) -> Drawing:
     """What `draw` makes of the picture at its own size: "RGB", upright (EXIF), laid on white where it is transparent.
 
-    `budget` is held for twice its pixels, as they are there twice, until `draw` is done. Raises TooLarge above
-    `max_pixels`, UnreadablePicture, and what `draw` raises.
+    `budget` is held for its pixels while it is decoded, twice where it is also turned or converted; its TooHeavy
+    passes. It is not held while `draw` is at work, which takes longer: whoever calls sees to it that few pictures are
+    drawn on at a time. Raises TooLarge above `max_pixels`, UnreadablePicture, and what `draw` raises.
     """
     _hush_pillow()
     name, picture = _open(data, 0)
     _check_limits(picture, data, max_pixels, 0)
-    with budget.hold(2 * math.prod(picture.size)):
+    with budget.hold(_pixels_held_upright(picture, data)):
         try:
             picture.load()
             turn = _turn(picture)
@@ -108,7 +109,15 @@ def draw_on_picture(
         except Exception as error:  # as in read_picture
             raise _unreadable(name, error, 0) from error
         picture.close()
-        return draw(image)
+    return draw(image)
+
+
+def _pixels_held_upright(picture: ImageFile, data: bytes) -> int:
+    """As `_pixels_held`, and once more where there will be a copy, or there may be one."""
+    plain = picture.mode == "RGB" and not picture.has_transparency_data
+    turned = _turn(picture) is not None if isinstance(picture, JpegImageFile) else "exif" in picture.info
+    copied = turned or not plain
+    return _pixels_held(picture, data, picture.size) + copied * math.prod(picture.size)
 
 
 def _unreadable(name: str, error: Exception, index: int) -> UnreadablePicture:

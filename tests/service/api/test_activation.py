@@ -9,7 +9,9 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from service.api.examples import CLASS_ACTIVATION
+from service.app import create_app
 from service.inference.contract.card import ModelCard
+from service.settings import Settings
 from tests.service.conftest import Client, Serve
 from tests.service.tiny import tiny_card, tiny_onnx, write_model
 
@@ -137,12 +139,69 @@ async def test_png_is_the_picture_at_its_own_size_coloured_where_the_class_is(cl
     assert (drawn[60:, :40] == 0).all()
 
 
-async def test_npz_is_the_same_map(client: Client) -> None:
-    values = (await ask(client, spotted())).json()["values"]
+FACTS = ("method", "label", "index", "probability")
+
+
+async def test_npz_is_the_same_map_and_says_what_json_says(client: Client) -> None:
+    found = (await ask(client, spotted())).json()
     answer = await ask(client, spotted(), accept="application/x-npz")
     arrays = np.load(io.BytesIO(answer.content), allow_pickle=False)
-    assert list(arrays) == ["activation"]
-    np.testing.assert_array_equal(arrays["activation"], values)
+    np.testing.assert_array_equal(arrays["activation"], found["values"])
+    assert {name: arrays[name].item() for name in (*FACTS, "logit", "bias")} == {
+        name: found[name] for name in (*FACTS, "logit", "bias")
+    }
+
+
+@pytest.mark.parametrize(("bent", "method"), [(False, "cam"), (True, "occlusion")])
+async def test_a_picture_says_how_it_was_made(serve: Serve, models: Path, bent: bool, method: str) -> None:
+    model = curved(tiny_onnx()) if bent else tiny_onnx()
+    card = tiny_card(model).model_copy(update={"labels": ("rot \N{LARGE RED CIRCLE}", "grün", "blau")})
+    write_model(models / "seen" / "1" / "model.onnx", model, card)
+    async with serve() as client:
+        for label in (None, "1"):
+            query = {} if label is None else {"label": label}
+            found = (await ask(client, spotted(), "seen", **query)).json()
+            answer = await ask(client, spotted(), "seen", "image/png", **query)
+            text = dict(Image.open(io.BytesIO(answer.content)).text)  # type: ignore[attr-defined]
+            wanted = FACTS if bent else (*FACTS, "logit", "bias")
+            assert text == {name: str(found[name]) for name in wanted}
+            assert found["method"] == method
+            told = f"method={method}, index={found['index']}, probability={found['probability']:.3f}"
+            assert answer.headers["class-activation"] == told
+
+
+async def test_a_head_on_the_input_itself_has_its_map(serve: Serve, models: Path) -> None:
+    """Softmax regression: no layer in between."""
+    model = tiny_onnx()
+    dense = model.graph.node[-2:]
+    nodes = [
+        helper.make_node("Flatten", ["pixels"], ["rows"]),
+        helper.make_node("Cast", ["rows"], ["flatten"], to=onnx.TensorProto.FLOAT),
+        *dense,
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    [weights] = [tensor for tensor in model.graph.initializer if tensor.name == "weights"]
+    random = np.random.default_rng(0).normal(size=(192, 3)).astype(np.float32) / 1000
+    weights.CopyFrom(numpy_helper.from_array(random, "weights"))
+    write_model(models / "direct" / "1" / "model.onnx", model, tiny_card(model))
+    async with serve() as client:
+        answer = (await ask(client, spotted(1, 5), "direct")).json()
+    assert (answer["method"], answer["shape"]) == ("cam", [8, 8])
+    assert np.argwhere(answer["values"]).tolist() == [[1, 5], [1, 6], [2, 5], [2, 6]]
+
+
+def test_the_document_says_that_it_takes_one_picture() -> None:
+    document = create_app(Settings(models=Path("no models"))).openapi()
+    door = document["paths"][URL.format("{model}")]["post"]
+    for form in ("multipart/form-data", "application/json"):
+        assert door["requestBody"]["content"][form]["schema"]["properties"]["images"]["maxItems"] == 1
+    assert "many" not in door["requestBody"]["description"]
+    for path in (URL.format("{model}"), "/v1/models/{model}/feature-maps", "/v1/models/{model}/weights"):
+        [door] = document["paths"][path].values()
+        for form in ("image/png", "application/x-npz"):
+            schema = door["responses"]["200"]["content"][form]["schema"]
+            assert schema == {"type": "string", "format": "binary"}
 
 
 async def test_it_counts_its_time_in_every_stage(client: Client) -> None:

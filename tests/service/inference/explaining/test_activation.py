@@ -1,8 +1,10 @@
 """Does the map say something about the picture and the model? After Adebayo et al., "Sanity checks for saliency maps"
 (2018): it must follow the object, the class and the weights."""
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -12,10 +14,13 @@ from onnx import numpy_helper
 from PIL import Image
 
 from service.errors import UnknownName
-from service.inference.explaining.activation import _spacing, index_of
+from service.inference.contract.card import ModelCard
+from service.inference.explaining.activation import _by_occlusion, _exact, _spacing, index_of
 from service.inference.graph.head import LinearHead
 from service.inference.graph.layers import Graph
 from service.inference.pictures.overlay import Spacing
+from service.inference.serving.batcher import Batched
+from service.inference.serving.model import Row, ServedModel
 from tests.service.fashion import fashion
 from tests.service.inference.small import run
 from tests.service.tiny import tiny_card, tiny_onnx
@@ -111,6 +116,47 @@ def test_a_class_goes_by_its_name_or_its_index() -> None:
 def test_a_class_that_there_is_not_is_told_with_the_nearest(label: str) -> None:
     with pytest.raises(UnknownName, match="green"):
         index_of(label, tiny_card(tiny_onnx()))
+
+
+@pytest.mark.parametrize(("off", "exact"), [(0.0, True), (0.5, False)])
+def test_what_does_not_add_up_to_the_logit_is_not_called_exact(off: float, exact: bool) -> None:
+    head = LinearHead("relu", "logits", True, (0, 1, 2, 3), np.eye(3), np.zeros(1))
+    features = np.arange(12.0, dtype=np.float32).reshape(1, 3, 2, 2)
+    maps = {"relu": features, "logits": features.mean(axis=(2, 3)) + np.float32(off)}
+    found = _exact(head, maps, tiny_card(tiny_onnx()), 1)
+    assert (found is not None) == exact
+
+
+def test_no_number_of_an_exact_map_is_a_zero_below_zero() -> None:
+    head = LinearHead("relu", "logits", True, (0, 1, 2, 3), -np.eye(3), np.array(-0.0))
+    found = _exact(head, {"relu": np.zeros((1, 3, 2, 2)), "logits": np.full((1, 3), -0.0)}, tiny_card(tiny_onnx()), 1)
+    assert found
+    assert not np.signbit(found[0]).any()
+    assert not np.signbit(found[1:]).any()
+
+
+class Pretender:
+    """Answers as a served model does, each run with the same seconds."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+        self.runs = 0
+
+    async def predict(self, rows: Sequence[Row]) -> Batched[Row]:
+        self.runs += 1
+        scores = {self.card.output.name: np.array([0.2, 0.5, 0.3], np.float32)}
+        return Batched([scores for _ in rows], 0.25, 0.5)
+
+
+async def test_the_seconds_of_all_runs_of_an_occlusion_are_added_up() -> None:
+    card = tiny_card(tiny_onnx())
+    pretender = Pretender(card)
+    row = {"pixels": np.zeros((8, 8, 3), np.uint8)}
+    found = await _by_occlusion(cast("ServedModel", pretender), card, row, None, 16)
+    assert pretender.runs == 1 + 64 // 16
+    assert (found.queue_seconds, found.infer_seconds) == (0.25 * pretender.runs, 0.5 * pretender.runs)
+    assert found.values.shape == (8, 8)
+    assert not np.signbit(found.values).any()
 
 
 def test_the_map_lies_where_its_layer_sees() -> None:

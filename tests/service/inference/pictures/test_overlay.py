@@ -7,7 +7,7 @@ from PIL import ExifTags, Image
 
 from service.errors import TooLarge, UnreadablePicture
 from service.inference.contract.card import InputCard
-from service.inference.inputs.budget import PixelBudget
+from service.inference.inputs.budget import LightOnly, PixelBudget, TooHeavy
 from service.inference.inputs.reading import draw_on_picture, read_picture
 from service.inference.pictures.overlay import Spacing, overlay
 
@@ -75,6 +75,12 @@ def test_where_nothing_speaks_for_the_class_the_picture_stays_as_it_is(values: n
     assert (pixels(overlay(GREY, values, card())) == 128).all()
 
 
+def test_what_speaks_against_the_class_is_left_as_it_is() -> None:
+    drawn = pixels(overlay(GREY, np.array([[-5.0, 0.0, 1.0]]), card()))
+    assert (drawn[:, :20] == 128).all()
+    assert (drawn[:, 50:] != 128).any()
+
+
 def test_what_was_cropped_away_is_dark() -> None:
     drawn = pixels(overlay(GREY, np.zeros((2, 2)), card("crop")))
     assert (drawn[:, :10] == 51).all()
@@ -99,12 +105,52 @@ def test_a_picture_to_draw_on_is_held_to_the_limits() -> None:
         draw_on_picture(encoded.getvalue()[:70], lambda _: None, max_pixels=2400, budget=PixelBudget(10))
 
 
-def test_the_budget_is_held_for_twice_the_pixels_while_it_is_drawn_on() -> None:
+class Noted(PixelBudget):
+    """Notes what was held."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__(pixels)
+        self.held: list[int] = []
+
+    def _take(self, share: int) -> None:
+        self.held.append(share)
+        super()._take(share)
+
+
+@pytest.mark.parametrize(("mode", "turned", "copies"), [("RGB", 1, 1), ("RGB", 6, 2), ("L", 1, 2), ("RGBA", 1, 2)])
+def test_the_budget_is_held_while_a_picture_is_decoded_and_not_while_it_is_drawn_on(
+    mode: str, turned: int, copies: int
+) -> None:
+    exif, encoded = Image.Exif(), io.BytesIO()
+    if turned > 1:
+        exif[ExifTags.Base.Orientation] = turned
+    GREY.convert(mode).save(encoded, "PNG", exif=exif)
+    budget = Noted(5000)
+    left = draw_on_picture(encoded.getvalue(), lambda _: budget._free, max_pixels=2400, budget=budget)
+    assert (budget.held, left) == ([copies * 2400], 5000)
+
+
+def test_a_light_picture_needs_no_budget_and_a_heavy_one_is_passed_on() -> None:
     encoded = io.BytesIO()
     GREY.save(encoded, "PNG")
-    budget = PixelBudget(5000)
-    left = draw_on_picture(encoded.getvalue(), lambda _: budget._free, max_pixels=2400, budget=budget)
-    assert (left, budget._free) == (200, 5000)
+    drawn = draw_on_picture(encoded.getvalue(), lambda image: image.size, max_pixels=2400, budget=LightOnly(2400))
+    assert drawn == (60, 40)
+    with pytest.raises(TooHeavy):
+        draw_on_picture(encoded.getvalue(), lambda _: None, max_pixels=2400, budget=LightOnly(2399))
+
+
+def test_the_picture_itself_is_not_painted_and_what_is_said_of_it_is_in_the_file() -> None:
+    image = GREY.copy()
+    drawn = overlay(image, np.ones((2, 2)), card(), text={"method": "cam", "label": "Stiefel \N{HIKING BOOT}"})
+    assert (np.asarray(image) == 128).all()
+    assert Image.open(io.BytesIO(drawn)).text == {"method": "cam", "label": "Stiefel \N{HIKING BOOT}"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 130), (9000, 3), (20000, 70)])
+def test_any_picture_comes_back_pixel_by_pixel_where_there_is_nothing_to_paint(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    drawn = overlay(Image.fromarray(noise), np.zeros((3, 3)), card())
+    np.testing.assert_array_equal(pixels(drawn), noise)
 
 
 def test_the_places_of_a_map_lie_where_their_layer_sees() -> None:
