@@ -58,10 +58,13 @@ def contact_sheet(values: Array, name: str, view: View = View()) -> bytes:
         details.append(f"slice {depth // 2} of 0 to {depth - 1}, the middle one")
     if len(values) > MOST_CHANNELS or values.size > MOST_VALUES:
         raise NotAcceptable(f"layer {name!r} of shape {shape} is too large for a picture; cut it down by channel=")
-    body, scale, beyond = _body(values.astype(np.float64), view)
+    values = values.astype(np.float64)
+    body, scale, beyond = _body(values, view)
     details += [beyond] if beyond else []
     details += ["sorted by activity"] if view.sort else []
-    return sheet(body, name, ", ".join(details), scale, view.note, upwards=values.ndim == SIGNALS)
+    lost = int((~np.isfinite(values)).sum())
+    upwards = values.ndim == SIGNALS
+    return sheet(body, name, ", ".join(details), scale, view.note, upwards=upwards, not_finite=lost)
 
 
 def _body(values: Numbers, view: View) -> tuple[Image.Image, Scale | None, str]:
@@ -78,13 +81,18 @@ def _body(values: Numbers, view: View) -> tuple[Image.Image, Scale | None, str]:
         scales, captions = [scale] * len(values), [str(number) for number in names]
     else:
         scales = [Scale.of(channel, outliers) for channel in values]
-        captions = [f"{number}   {own}" for number, own in zip(names, scales, strict=True)]
+        captions = [_caption(number, own, channel) for number, own, channel in zip(names, scales, values, strict=True)]
     if values.ndim == SIGNALS:
         body = curves(values, scales, captions)
     else:
         colours = [own.colours(channel) for own, channel in zip(scales, values, strict=True)]
         body = tiles(np.stack(colours), captions)
     return body, (scale if view.scale == "layer" else None), beyond
+
+
+def _caption(number: int, scale: Scale, channel: Numbers) -> str:
+    """The channel's number, and what its scale is, unless there is nothing in it to have one."""
+    return f"{number}   {'not finite' if scale.not_finite == channel.size else scale}"
 
 
 def _by_activity(values: Numbers) -> NDArray[np.intp]:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from service.inference.pictures.lettering import FAINT, INK, PAPER, font, shortened, width_of
-from service.inference.pictures.scale import Scale, short
+from service.inference.pictures.scale import NOT_FINITE, Scale, short
 
 # Lengths in pixels.
 MARGIN = 20
@@ -17,14 +17,22 @@ COLOUR_BAR = (160, 12)
 
 
 def sheet(
-    body: Image.Image, name: str, detail: str, scale: Scale | None, note: str = "", *, upwards: bool = False
+    body: Image.Image,
+    name: str,
+    detail: str,
+    scale: Scale | None,
+    note: str = "",
+    *,
+    upwards: bool = False,
+    not_finite: int = 0,
 ) -> bytes:
     """A PNG of `body` under its `name`, a line of `detail`, and a line for `note` if there is one.
 
-    `scale` is what its colours mean, or its height where it goes `upwards`; None: each part has a scale of its own. The
-    same arguments give the same bytes.
+    `scale` is what its colours mean, or its height where it goes `upwards`; None: each part has a scale of its own, and
+    `not_finite` of all the numbers are not. The same arguments give the same bytes.
     """
-    key = _heights(scale) if upwards else _key(scale)
+    lost = scale.not_finite if scale else not_finite
+    key = (_heights if upwards else _key)(scale, f"{lost} not finite" if lost else "")
     width = max(body.width, width_of(detail, 13) + 3 * MARGIN + key.width) + 2 * MARGIN
     header = HEADER + (LINE if note else 0)
     image = Image.new("RGB", (width, header + MARGIN + body.height + MARGIN), PAPER)
@@ -41,18 +49,19 @@ def sheet(
     return encoded.getvalue()
 
 
-def _heights(scale: Scale | None) -> Image.Image:
-    """What the bottom and the top of a curve's panel are."""
+def _heights(scale: Scale | None, lost: str) -> Image.Image:
+    """What the bottom and the top of a curve's panel are, and the number of values that are not finite."""
     text = f"from bottom to top: {scale}" if scale else "from bottom to top: the range of each channel"
-    image = Image.new("RGB", (width_of(text, 13), 18), PAPER)
-    ImageDraw.Draw(image).text((0, 12), text, INK, font(13), anchor="ls")
+    image = Image.new("RGB", (width_of(text, 13) + (16 + width_of(lost, 13) if lost else 0), 18), PAPER)
+    draw = ImageDraw.Draw(image)
+    draw.text((0, 12), text, INK, font(13), anchor="ls")
+    draw.text((image.width, 12), lost, NOT_FINITE, font(13), anchor="rs")
     return image
 
 
-def _key(scale: Scale | None) -> Image.Image:
+def _key(scale: Scale | None, lost: str) -> Image.Image:
     """The colour bar between the lowest and the highest value, and the number of those that are not finite."""
     low, high = ("each channel: its lowest", "its highest") if scale is None else (short(scale.low), short(scale.high))
-    lost = f"{scale.not_finite} not finite" if scale and scale.not_finite else ""
     length, height = COLOUR_BAR
     widths = [width_of(text, 13) for text in (low, high, lost)]
     image = Image.new("RGB", (sum(widths) + length + (32 if lost else 16), 18), PAPER)

@@ -64,6 +64,19 @@ def test_too_many_pairs_are_drawn_as_norms() -> None:
     assert (top, left) == (14 + 5 * 8, 20 + 28 + 7 * 11)
 
 
+def test_a_norm_is_the_root_of_the_sum_of_squares() -> None:
+    kernels = np.zeros((128, 100, 3, 3), np.float32)
+    kernels[0, 0], kernels[5, 7, 0, 0] = 1.0, 1.5  # norms 3 and 1.5
+    sheet = body(kernel_sheet(kernels, "conv"))
+    assert tuple(sheet[14 + 5 * 8 + 1, 20 + 28 + 7 * 11 + 1]) == tuple(VIRIDIS[128].tolist())
+
+
+def test_kernels_that_are_all_zero_are_white() -> None:
+    sheet = body(kernel_sheet(np.zeros((4, 1, 3, 3)), "conv"))
+    assert blocks(sheet, WHITE) > 0
+    assert blocks(sheet, BLUE) == 0
+
+
 def test_a_matrix_beyond_the_paper_is_drawn_by_blocks() -> None:
     found = Blocks.of(np.full((5, 4401), -2.0), 2200)
     assert (found.values.shape, found.side) == ((5, 1467), (1, 3))

@@ -1,5 +1,7 @@
 import io
 import math
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from service.errors import NotAcceptable
-from service.inference.pictures.curves import LINE
-from service.inference.pictures.lettering import PAPER
-from service.inference.pictures.rendering import View, contact_sheet
+from service.inference.pictures.curves import AXIS, LINE
+from service.inference.pictures.lettering import INK, PAPER
+from service.inference.pictures.rendering import View, _caption, contact_sheet
 from service.inference.pictures.scale import NOT_FINITE, Scale
 from service.inference.pictures.viridis import VIRIDIS
 from tests.service.inference.small import Array, weight
@@ -253,6 +255,58 @@ def test_a_volume_is_drawn_as_its_middle_slice() -> None:
     assert contact_sheet(changed, "conv") == whole
     assert_same_body(whole, middle)
     assert decoded(whole).shape != decoded(middle).shape  # as the header says which slice it is
+
+
+def header(png: bytes) -> Array:
+    return decoded(png)[:86]
+
+
+@pytest.mark.parametrize("scale", ["layer", "channel"])
+@pytest.mark.parametrize("shape", [(2, 6, 6), (2, 50)])
+def test_what_is_not_finite_is_said_in_the_header(scale: Literal["layer", "channel"], shape: tuple[int, ...]) -> None:
+    values = np.linspace(0, 1, int(np.prod(shape))).reshape(shape)
+    assert blocks(header(contact_sheet(values, "conv", View(scale))), NOT_FINITE) == 0
+    values[1] = np.nan
+    assert blocks(header(contact_sheet(values, "conv", View(scale))), NOT_FINITE) > 30
+
+
+def test_a_channel_of_nothing_finite_is_not_captioned_by_a_range() -> None:
+    lost = np.full((3, 3), np.nan)
+    assert _caption(7, Scale.of(lost), lost) == "7   not finite"
+    assert _caption(7, Scale.of(np.zeros(3)), np.zeros(3)) == "7   0 to 0"
+
+
+def test_zero_is_marked_on_the_colour_bar_only_between_the_ends() -> None:
+    def marks(low: float, high: float) -> int:
+        values = np.linspace(low, high, 36).reshape(1, 6, 6)
+        return blocks(header(contact_sheet(values, "conv"))[64:68], INK)  # below the bar and its two numbers
+
+    assert marks(-1, 1) == 4
+    assert [marks(*ends) for ends in ((0.1, 0.9), (0, 1), (-1, 0), (-0.9, -0.1))] == [0] * 4
+
+
+def test_a_zero_line_is_drawn_where_the_scale_only_touches_zero() -> None:
+    touching = below_header(contact_sheet(np.linspace(0, 1, 50)[np.newaxis], "conv"))
+    above = below_header(contact_sheet(np.linspace(0.5, 1, 50)[np.newaxis], "conv"))
+    assert blocks(touching, AXIS) > 500
+    assert blocks(above, AXIS) == 0
+
+
+def test_a_long_curve_has_no_gaps_between_its_columns() -> None:
+    steps = np.repeat(np.arange(20.0), 1000)[np.newaxis]
+    through = drawn(below_header(contact_sheet(steps, "conv")))
+    tops = [np.flatnonzero(column) for column in through.T if column.any()]
+    for before, after in pairwise(tops):
+        assert after.min() <= before.max() + 1
+        assert before.min() <= after.max() + 1
+
+
+def test_a_channel_in_which_one_number_is_lost_is_as_active_as_can_be() -> None:
+    maps = np.zeros((2, 4, 4))
+    maps[0] = 9.0
+    maps[1, 2, 2] = np.nan
+    expected = contact_sheet(maps[[1, 0]], "relu", View(numbers=[1, 0]))
+    assert_same_body(contact_sheet(maps, "relu", View(sort="activity")), expected)
 
 
 def drawn(sheet: Array) -> Array:
