@@ -1,7 +1,6 @@
 """The first half of every walk: a body of pictures or numbers, as the model's card has it -> rows for the model."""
 
 import asyncio
-from contextlib import nullcontext
 from typing import Any
 
 from fastapi import Request
@@ -92,5 +91,5 @@ async def numbers_of(content_type: str | None, body: bytes, card: InputCard, ser
 
     if len(body) < LARGE_JSON:
         return read()
-    async with services.large_json if len(body) >= LARGE else nullcontext():
+    async with services.large_json:
         return await asyncio.to_thread(read)

@@ -1,4 +1,4 @@
-"""Pictures in, classes out."""
+"""Pictures or numbers in, classes out."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["predict"], dependencies=[Depends(accepts_json)])
 
 TopK = Annotated[
     int,
-    Query(ge=1, description="classes per picture; above the number of labels gives all of them", examples=[3]),
+    Query(ge=1, description="classes per input; above the number of labels gives all of them", examples=[3]),
 ]
 
 
@@ -32,7 +32,7 @@ TopK = Annotated[
 async def predict(
     request: Request, served: Inferring, services: ServicesOf, stages: StagesOf, top_k: TopK = 5
 ) -> Response:
-    """The most probable classes of each picture."""
+    """The most probable classes of each picture, signal or volume."""
     body = await read_body(request, services.settings.max_body_bytes)
     work = _predict(request, body, served, services, stages, top_k)
     return await while_wanted(request, work, services.settings.timeout_ms)

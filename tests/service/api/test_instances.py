@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.service.numeric import (
     write_both,
 )
 
+README = Path(__file__).parents[3] / "README.md"
 BODIES: dict[str, list[Any]] = {"signal": [course("falling")], "volume": [change("height").tolist()]}
 LAYERS = {"signal": "mean.conv", "volume": "stem.abs"}
 
@@ -79,6 +81,11 @@ async def test_a_card_of_kind_tensor_takes_numbers_too(serve: Serve, models: Pat
     write(models / "any" / "1" / "model.onnx", signal_onnx(), signal_card(kind="tensor"), COURSES)
     async with serve() as client:
         assert best(await send(client, "any", [course("falling")])) == ["falling"]
+
+
+async def test_the_signal_in_readme_is_one(client: Client) -> None:
+    [body] = re.findall(r"/predict -d '(\{.*?\})'", README.read_text(), re.DOTALL)
+    assert len(best(await send(client, "signal", json.loads(body)["instances"]))) == 1
 
 
 # Looking inside
