@@ -17,7 +17,7 @@ Lengths = tuple[int | None, ...]
 """The shape of a tensor for one size of batch; None is a length that is not known."""
 
 # fmt: off
-MOVING = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"})
+MOVING = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 """Operators that pick and move numbers of their first input, and change none."""
 ARITHMETIC = MOVING | {
     "Abs", "Add", "And", "Cast", "Ceil", "Concat", "Div", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less",
@@ -25,6 +25,8 @@ ARITHMETIC = MOVING | {
     "Round", "Sqrt", "Sub", "Where",
 }
 # fmt: on
+MOST_AXES = 2
+"""Lengths and pads come in rows, at most in pairs; so no result is ever large."""
 
 
 class Folding:
@@ -70,7 +72,8 @@ class Folding:
     def _is_computed(self, node: onnx.NodeProto) -> bool:
         if node.op_type == "ConstantOfShape" and self._has(node.input):
             return int(np.prod(self._known[node.input[0]])) <= LARGEST_STEERING
-        return node.op_type in ARITHMETIC and self._has(node.input)
+        flat = self._has(node.input) and all(self._known[name].ndim <= MOST_AXES for name in node.input if name)
+        return node.op_type in ARITHMETIC and flat
 
     def _measure(self, node: onnx.NodeProto) -> None:
         if node.input[0] in self._shapes:

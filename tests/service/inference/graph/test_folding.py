@@ -70,3 +70,26 @@ def test_whatever_is_large_is_left_alone() -> None:
 def test_nodes_of_a_wrong_graph_are_left_alone() -> None:
     nodes = [helper.make_node("Shape", [], ["a"]), helper.make_node("Gather", ["w", "far"], ["b"])]
     assert folded(nodes, (4,), w=weight(3), far=np.array([7])) == {}
+
+
+def test_what_has_many_axes_is_left_alone() -> None:
+    """Three small ones may broadcast to something large."""
+    many = {"a": np.ones((9, 1, 1)), "b": np.ones((1, 9, 1)), "c": np.ones((1, 1, 9))}
+    assert folded([helper.make_node("Max", ["a", "b", "c"], ["y"])], (4,), **many) == {}
+
+
+def test_pads_that_an_exporter_turns_round_are_worked_out() -> None:
+    nodes = [
+        helper.make_node("Reshape", ["pads", "pairs"], ["paired"]),
+        helper.make_node("Slice", ["paired", "last", "before", "first", "last"], ["turned"]),
+        helper.make_node("Transpose", ["turned"], ["sides"], perm=[1, 0]),
+        helper.make_node("Reshape", ["sides", "last"], ["flat"]),
+        helper.make_node("Pad", ["x", "flat"], ["padded"]),
+        helper.make_node("Conv", ["padded", "k"], ["y"]),
+    ]
+    weights: dict[str, Array] = {"pads": np.array([1, 1, 2, 2, 0, 0, 0, 0]), "k": weight(2, 2, 3, 3)}
+    weights |= {"pairs": np.array([-1, 2]), "last": np.array([-1]), "first": np.array([0]), "before": np.array([-9])}
+    model = build(nodes, {"x": ["N", 2, 8, 8]}, ["y"], weights)
+    row = Graph.of(model).layer("y")
+    assert row.shape == ("N", 2, 10, 8)
+    assert row.receptive_field == ReceptiveField((3, 3), (1, 1), (-2, -1))
