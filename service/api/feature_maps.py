@@ -14,7 +14,7 @@ from service.api.examples import FEATURE_MAPS
 from service.api.inputs import REQUEST_BODY, rows_of
 from service.api.looking import Against, Look, LookOf, too_large
 from service.api.presence import while_wanted
-from service.api.schemas import FeatureMapComparison, FeatureMapSummaries
+from service.api.schemas import BINARY, FeatureMapComparison, FeatureMapSummaries
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.errors import InvalidRequest, NotAcceptable
@@ -32,7 +32,7 @@ MOST_VALUES = 4096
 @router.post(
     "/feature-maps",
     response_model=FeatureMapSummaries | FeatureMapComparison,
-    responses={200: {"content": {JSON: {"example": FEATURE_MAPS}, PNG: {}, NPZ: {}}}},
+    responses={200: {"content": {JSON: {"example": FEATURE_MAPS}, PNG: BINARY, NPZ: BINARY}}},
     openapi_extra=REQUEST_BODY,
 )
 async def feature_maps(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
 from service.api.examples import WEIGHT_LAYER
-from service.api.schemas import WeightSummary
+from service.api.schemas import BINARY, WeightSummary
 from service.api.services import Served, ServicesOf
 from service.errors import TooLarge
 from service.inference.graph.weights import LayerWeights, layer_weights
@@ -25,7 +25,9 @@ LayerName = Annotated[
 ]
 
 
-@router.get("/weights", response_model=WeightSummary, responses={200: {"content": {JSON: {}, PNG: {}, NPZ: {}}}})
+@router.get(
+    "/weights", response_model=WeightSummary, responses={200: {"content": {JSON: {}, PNG: BINARY, NPZ: BINARY}}}
+)
 async def weights(request: Request, served: Served, services: ServicesOf, layer: LayerName) -> Response:
     """The kernels of a convolution or the matrix of a dense layer, with what the exporter folded into it.
 
