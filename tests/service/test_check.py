@@ -160,9 +160,9 @@ def test_data_beside_the_file_is_found_wherever_a_tensor_may_be(tmp_path: Path, 
 
 def test_constants_beside_the_file_are_installed_and_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = foreign_onnx()
-    gain = next(tensor for tensor in model.graph.initializer if tensor.name == "gain")
-    model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["gain"], value=gain))
-    model.graph.initializer.remove(gain)
+    for tensor in model.graph.initializer:
+        model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [tensor.name], value=tensor))
+    del model.graph.initializer[:]
     onnx.save(
         model,
         tmp_path / "m.onnx",
@@ -205,6 +205,32 @@ def test_a_drafted_card_that_proves_wrong_is_dropped_with_the_reason(
     said = capsys.readouterr().out
     assert "not serve it through /v1: a card was drafted, but its output is float32 (3,), its card says 2" in said
     assert "card.json" not in said
+
+
+@pytest.mark.parametrize(
+    ("height", "hidden", "reason"),
+    [
+        ("height", False, "free: axis 2 of x (height)"),
+        (8, True, "an operator is not counted, or an extent known only in a run"),
+    ],
+)
+def test_why_multiply_adds_are_unknown_is_said(
+    height: int | str, hidden: bool, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = foreign_onnx(size=(height, 8))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "kernel"))
+    convolution = onnx.helper.make_node("Conv", ["x", "kernel"], ["seen"])
+    if hidden:
+        opset = onnx.helper.make_opsetid("", 18)
+        inner = onnx.helper.make_node("Conv", ["i", "w"], ["o"])
+        model.functions.append(onnx.helper.make_function("own", "Block", ["i", "w"], ["o"], [inner], [opset]))
+        model.opset_import.append(onnx.helper.make_opsetid("own", 1))
+        convolution = onnx.helper.make_node("Block", ["x", "kernel"], ["seen"], domain="own")
+    model.graph.node.insert(0, convolution)
+    model.graph.node[1].input[0] = "seen"
+    onnx.save(model, tmp_path / "m.onnx")
+    assert main(["check", str(tmp_path / "m.onnx")]) == 0
+    assert f"multiply-adds unknown ({reason})\n" in capsys.readouterr().out
 
 
 def test_what_is_out_of_reach_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
