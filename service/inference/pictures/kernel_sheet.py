@@ -27,32 +27,33 @@ COLOURS = 3
 def kernel_sheet(kernels: Array, name: str, note: str = "", colour: Literal["RGB", "BGR"] = "RGB") -> bytes:
     """A PNG of `kernels` [out, in, *space], or of a matrix [out, in].
 
-    What looks at three channels is drawn in colour, grey being 0: a tile per kernel. What looks at one: a tile per
-    kernel, blue below 0, white at 0, red above. Else a tile per pair of channels, or, where these would be too many,
-    the norm (root of the sum of squares) of each pair's weights. A matrix, which kernels of one place are as well, is
-    drawn as it is, or by blocks. Of volumes the middle slice. The same kernels give the same bytes.
+    What looks at three channels of a picture is drawn in colour, grey being 0: a tile per kernel. What looks at one: a
+    tile per kernel, blue below 0, white at 0, red above. Else a tile per pair of channels, or, where these would be too
+    many, the norm (root of the sum of squares) of each pair's weights. A matrix, which kernels of one place are as well,
+    is drawn as it is, or by blocks. Of volumes the middle slice. The same kernels give the same bytes.
     Raises NotAcceptable for what is neither, or is not made of real numbers.
     """
     if kernels.dtype.kind not in "biuf" or not 2 <= kernels.ndim <= 5 or not kernels.size:
         raise NotAcceptable(f"the weight of layer {name!r} has no picture: {kernels.dtype} {list(kernels.shape)}")
     details = [" x ".join(map(str, kernels.shape))]
+    coloured = kernels.ndim == 4  # the channels of signals and volumes are no colours
     if kernels.ndim == 5:
         depth = kernels.shape[2]
         kernels = kernels[:, :, depth // 2]
         details.append(f"slice {depth // 2} of 0 to {depth - 1}, the middle one")
     if kernels.ndim == 3:
         kernels = kernels[:, :, np.newaxis]
-    body, scale, meaning = _drawn(kernels, colour)
+    body, scale, meaning = _drawn(kernels, colour if coloured else None)
     finite = kernels[np.isfinite(kernels)]
     details += [meaning, f"values {Scale.of(finite)}"]
     return sheet(body, name, ", ".join(details), scale, note)
 
 
-def _drawn(kernels: Array, colour: str) -> Drawn:
+def _drawn(kernels: Array, colour: str | None) -> Drawn:
     outputs, inputs, *space = kernels.shape
     if math.prod(space) == 1:
         return _matrix(kernels.reshape(outputs, inputs))
-    if inputs == COLOURS and outputs <= MOST_PAIRS:
+    if colour and inputs == COLOURS and outputs <= MOST_PAIRS:
         return _in_colour(kernels.astype(np.float64), colour)
     if inputs == 1 and outputs <= MOST_PAIRS:
         scale = Scale.around_zero(kernels, OUTLIERS)

@@ -33,7 +33,10 @@ def test_kernels_of_three_channels_are_drawn_in_colour() -> None:
     assert blocks(swapped, (128, 128, 255)) == blocks(swapped, (0, 128, 128)) == 80 * 80
 
 
-@pytest.mark.parametrize("shape", [(4, 1, 3, 3), (4, 2, 3, 3), (4, 2, 9), (4, 6), (4, 6, 1, 1), (2, 1, 3, 3, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 1, 3, 3), (4, 2, 3, 3), (4, 2, 9), (4, 3, 9), (4, 6), (4, 6, 1, 1), (2, 1, 3, 3, 3), (2, 3, 3, 3, 3)],
+)
 def test_blue_is_below_zero_and_red_as_far_above(shape: tuple[int, ...]) -> None:
     kernels = np.zeros(shape)
     middle = tuple(length // 2 for length in shape)
