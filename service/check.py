@@ -177,7 +177,8 @@ def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
 
 def _described(card: ModelCard) -> str:
     size = "x".join(map(str, card.input.size))
-    return f"{card.input.colour or card.input.channels} {size}, {len(card.labels)} labels, {card.task}"
+    channels = card.input.colour or f"{card.input.channels}-channel"
+    return f"{channels} {size}, {len(card.labels)} labels, {card.task}"
 
 
 def _line(reason: str) -> str:

@@ -20,6 +20,7 @@ from service.inference.contract.card import ModelCard
 from service.inference.drafting.draft import Draft
 from service.inference.serving.loading import read_card
 from tests.service.foreign import foreign_onnx
+from tests.service.numeric import signal_onnx, volume_onnx
 from tests.service.odd_models import adding
 from tests.service.server import PATIENCE, free_port
 from tests.service.tiny import tiny_onnx
@@ -60,6 +61,16 @@ def test_one_screen_says_what_a_file_is(file: Path, capsys: pytest.CaptureFixtur
         assert fact in said
     assert len(said.splitlines()) < 25
     ModelCard.model_validate(json.loads(said.partition("card.json:\n")[2]))
+
+
+def test_signals_and_volumes_are_told_apart_from_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for model, words in (
+        (signal_onnx(), "take a signal through /v1: 1-channel 40, 2 labels"),
+        (volume_onnx(), "take a volume through /v1: 1-channel 5x6x8, 3 labels"),
+    ):
+        onnx.save(model, tmp_path / "numeric.onnx")
+        assert main(["check", str(tmp_path / "numeric.onnx")]) == 0
+        assert words in capsys.readouterr().out
 
 
 def test_a_picture_is_named(file: Path, labels: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,13 +308,16 @@ def test_data_outside_the_files_folder_is_not_touched(tmp_path: Path) -> None:
         (["{file}", "--picture", "nowhere.png"], "nowhere.png"),
         (["{file}", "--install", "../up"], "no name for a model"),
         (["{free}", "--picture", "{file}"], "none could be drafted"),
+        (["{signal}", "--picture", "{file}"], "the model takes a signal, not a picture"),
     ],
 )
 def test_a_refusal_is_one_line(
     file: Path, tmp_path: Path, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     onnx.save(foreign_onnx(size=("h", "w")), tmp_path / "free.onnx")
-    filled = [argument.format(file=file, free=tmp_path / "free.onnx") for argument in arguments]
+    onnx.save(signal_onnx(), tmp_path / "signal.onnx")
+    others = {name: tmp_path / f"{name}.onnx" for name in ("free", "signal")}
+    filled = [argument.format(file=file, **others) for argument in arguments]
     assert main(["check", *filled]) == REFUSED
     said = capsys.readouterr().err
     assert said.startswith("error: ")
