@@ -87,7 +87,7 @@ class Evaluation(Part):
 class Calibration(Part):
     """How far confidence is from accuracy on the evaluation's inputs, before and after logits / temperature."""
 
-    temperature: Annotated[float, Field(gt=0)] = Field(description="fitted on data that training never saw, in the graph")
+    temperature: Annotated[float, Field(gt=0, description="fitted on data that training never saw; in the graph")]
     error_before: Annotated[float, Field(ge=0, le=1)] = Field(description="expected calibration error, 15 bins")
     error_after: Annotated[float, Field(ge=0, le=1)]
     count: PositiveInt
