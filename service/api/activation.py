@@ -9,8 +9,8 @@ from PIL import Image
 
 from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
 from service.api.bodies import pictures_of, read_body
-from service.api.examples import ANKLE_BOOT, CLASS_ACTIVATION
-from service.api.inputs import numbers_of
+from service.api.examples import CLASS_ACTIVATION
+from service.api.inputs import numbers_of, request_body
 from service.api.presence import while_wanted
 from service.api.schemas import BINARY, ClassActivationMap
 from service.api.services import Inferring, Services, ServicesOf
@@ -32,27 +32,7 @@ Label = Annotated[
 ]
 
 
-_ONE = {"type": "array", "minItems": 1, "maxItems": 1}
-
-
-def _one_in(item: dict[str, str]) -> dict[str, Any]:
-    return {"schema": {"type": "object", "required": ["images"], "properties": {"images": {**_ONE, "items": item}}}}
-
-
-ONE_PICTURE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "One picture: as it is, or as a multipart field `images`, or as base64 in JSON.",
-        "content": {
-            **{f"image/{form}": BINARY for form in ("png", "jpeg", "webp", "gif", "bmp")},
-            "multipart/form-data": _one_in({"type": "string", "format": "binary"}),
-            "application/json": {
-                **_one_in({"type": "string", "format": "byte"}),
-                "example": {"images": [ANKLE_BOOT]},
-            },
-        },
-    }
-}
+ONE_PICTURE = request_body("One picture: as it is, or as a multipart field `images`, or as base64 in JSON.", maxItems=1)
 
 FACTS = "Class-Activation"
 

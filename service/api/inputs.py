@@ -8,6 +8,7 @@ from fastapi import Request
 from service.api.bodies import pictures_of
 from service.api.examples import ANKLE_BOOT
 from service.api.instances import instances_of
+from service.api.schemas import BINARY
 from service.api.services import Services
 from service.api.stages import Stages
 from service.inference.contract.card import InputCard
@@ -18,46 +19,31 @@ from service.inference.serving.model import Row, ServedModel
 LARGE = 2**20  # bytes of a body
 LARGE_JSON = 2**14  # bytes of numbers: a millisecond's work
 
-_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_FORMS = ("png", "jpeg", "webp", "gif", "bmp")
+_NUMBERS = (
+    "For a model of signals, volumes or tensors, as its card says: `instances` in JSON, each nested arrays of numbers "
+    "of the input's shape, where the axis of a single channel may be left out; whole numbers from 0 to 255 for uint8."
+)
 
 
-def _list_of(name: str, item: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object that has a list under `name`, and nothing else."""
-    items = {"type": "array", "minItems": 1, "items": item}
-    return {"type": "object", "required": [name], "properties": {name: items}, "additionalProperties": False}
+def request_body(description: str, **bounds: int) -> dict[str, Any]:
+    """OpenAPI's words for a body of pictures or numbers; `bounds`, maxItems say, on how many there may be."""
 
+    def listed(name: str, item: dict[str, Any]) -> dict[str, Any]:
+        items = {"type": "array", "minItems": 1, **bounds, "items": item}
+        return {"type": "object", "required": [name], "properties": {name: items}, "additionalProperties": False}
 
-REQUEST_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "One picture as it is, or many as multipart fields `images`, or many as base64 in JSON. For a "
-        "model of signals, volumes or tensors, as its card says: `instances` in JSON, each nested arrays of numbers of "
-        "the input's shape, where the axis of a single channel may be left out; whole numbers from 0 to 255 for uint8.",
-        "content": {
-            "image/png": _PICTURE,
-            "image/jpeg": _PICTURE,
-            "image/webp": _PICTURE,
-            "image/gif": _PICTURE,
-            "image/bmp": _PICTURE,
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "oneOf": [
-                        _list_of("images", {"type": "string", "format": "byte"}),
-                        _list_of("instances", {"type": "array", "minItems": 1, "items": {"type": ["number", "array"]}}),
-                    ]
-                },
-                "example": {"images": [ANKLE_BOOT]},
-            },
-        },
+    numbers = {"type": "array", "minItems": 1, "items": {"type": ["number", "array"]}}
+    either = [listed("images", {"type": "string", "format": "byte"}), listed("instances", numbers)]
+    content = {
+        **{f"image/{form}": BINARY for form in _FORMS},
+        "multipart/form-data": {"schema": listed("images", {"type": "string", "format": "binary"})},
+        "application/json": {"schema": {"oneOf": either}, "example": {"images": [ANKLE_BOOT]}},
     }
-}
+    return {"requestBody": {"required": True, "description": f"{description} {_NUMBERS}", "content": content}}
+
+
+REQUEST_BODY = request_body("One picture as it is, or many as multipart fields `images`, or many as base64 in JSON.")
 """OpenAPI's words for what `rows_of` takes: FastAPI cannot see it, as the handlers read the body themselves."""
 
 

@@ -29,8 +29,8 @@ def kernel_sheet(kernels: Array, name: str, note: str = "", colour: Literal["RGB
 
     What looks at three channels of a picture is drawn in colour, grey being 0: a tile per kernel. What looks at one: a
     tile per kernel, blue below 0, white at 0, red above. Else a tile per pair of channels, or, where these would be too
-    many, the norm (root of the sum of squares) of each pair's weights. A matrix, which kernels of one place are as well,
-    is drawn as it is, or by blocks. Of volumes the middle slice. The same kernels give the same bytes.
+    many, the norm (root of the sum of squares) of each pair's weights. A matrix, which kernels of one place are too, is
+    drawn as it is, or by blocks. Of volumes the middle slice. The same kernels give the same bytes.
     Raises NotAcceptable for what is neither, or is not made of real numbers.
     """
     if kernels.dtype.kind not in "biuf" or not 2 <= kernels.ndim <= 5 or not kernels.size:
