@@ -207,13 +207,13 @@ class _Walk:
         return linear and any(self._has_no_space(given) for given in node.input[:2] if given not in self._tensors)
 
     def _averaged(self, node: onnx.NodeProto) -> set[int]:
-        """The axes, of the four, over all of which `node` takes the mean."""
+        """The axes over all of which `node` takes the mean; below 0 counted from the last."""
         if node.op_type == "GlobalAveragePool":
             return {2, 3}
         if node.op_type == "AveragePool":
             return {2, 3} if self._covers_all(node) else set()
         axes = attributes(node).get("axes") or (self._constant(node.input[1]) if len(node.input) > 1 else None)
-        return set() if axes is None else {int(axis) % 4 for axis in np.ravel(axes)}
+        return set() if axes is None else {int(axis) for axis in np.ravel(axes)}
 
     def _covers_all(self, node: onnx.NodeProto) -> bool:
         """Whether a pooling's one window is the whole map, and nothing of it padding."""

@@ -98,5 +98,6 @@ def _caption(number: int, scale: Scale, channel: Numbers) -> str:
 def _by_activity(values: Numbers) -> NDArray[np.intp]:
     """Places of the channels, the most active first; of equals, the first one first."""
     rows = np.abs(values.reshape(len(values), -1))
-    activity = np.where(np.isfinite(rows).all(axis=1), np.where(np.isfinite(rows), rows, 0).mean(axis=1), np.inf)
+    means = (np.where(np.isfinite(rows), rows, 0) / rows.shape[1]).sum(axis=1)  # the sum of huge values overflows
+    activity = np.where(np.isfinite(rows).all(axis=1), means, np.inf)
     return np.argsort(-activity, kind="stable")

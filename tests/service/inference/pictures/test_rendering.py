@@ -140,6 +140,11 @@ def test_every_type_of_real_number_has_a_picture(dtype: type) -> None:
     assert blocks(below_header(contact_sheet(values, "relu")), HIGHEST) > 0
 
 
+def test_huge_numbers_have_a_picture_sorted_by_activity() -> None:
+    values = np.full((2, 3, 3), np.finfo(np.float64).max / 2)
+    assert decoded(contact_sheet(values, "conv", View(sort="activity"))).ndim == 3
+
+
 @given(
     arrays(
         np.float64,
