@@ -229,6 +229,24 @@ async def test_what_the_model_does_not_take_is_refused(client: Client, door: str
     assert (await send(client, "sygnal", [[1]], door)).status_code == 404
 
 
+async def test_an_unknown_layer_is_told_with_the_nearest(client: Client) -> None:
+    answer = await send(client, "signal", BODIES["signal"], "feature-maps", params={"layer": "stem.comv"})
+    assert (answer.status_code, "stem.conv" in answer.json()["detail"]) == (404, True)
+
+
+async def test_a_signal_model_that_breaks_its_cards_promise_does_not_answer(serve: Serve, models: Path) -> None:
+    write(models / "broken" / "1" / "model.onnx", signal_onnx(), signal_card(), COURSES)
+    falling_first = signal_onnx()
+    [kernel] = [tensor for tensor in falling_first.graph.initializer if tensor.name == "kernel"]
+    kernel.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(kernel), "kernel"))
+    file = onnx.load(models / "broken" / "1" / "model.onnx")
+    falling_first.metadata_props.extend(file.metadata_props)
+    onnx.save(falling_first, models / "broken" / "1" / "model.onnx")
+    async with serve() as client:
+        answer = await send(client, "broken", [course("rising")])
+        assert (answer.status_code, "off its card's" in (await client.get("/v1/models")).text) == (503, True)
+
+
 async def test_more_instances_than_allowed_are_refused_whole(serve: Serve, models: Path) -> None:
     write_both(models)
     async with serve(max_pictures=3) as client:
