@@ -44,7 +44,7 @@ async def in_process() -> None:
     """The median times of a shallow layer and of all layers, as multiples of a prediction's."""
     proto, graph = onnx.load(FILE), Graph.of(onnx.load(FILE))
     opened = partial(open_session, providers=Providers.of("cpu"), threads=1)
-    inside, session = FeatureMaps(proto, opened), opened(str(FILE))
+    inside, session = FeatureMaps(proto, partial(opened, shares_arena=True)), opened(str(FILE))
     names = [layer.name for layer in graph.layers]
     shallow = next(name for name in names if graph.layer(name).op == "Conv")
     feed = {graph.inputs[0]: np.random.default_rng(0).integers(0, 256, (BATCH, 28, 28, 1), np.uint8)}

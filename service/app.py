@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import onnx
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, params
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -30,6 +30,7 @@ from service.api import (
     weights,
 )
 from service.api.instrumentation import Instrumentation
+from service.api.queries import strict_query
 from service.api.schemas import PROBLEMS, PROTOCOL_ERRORS
 from service.api.services import (
     ONE_MODEL,
@@ -96,17 +97,24 @@ def _include_doors(app: FastAPI) -> None:
     app.add_api_route("/", _home, include_in_schema=False)
     for router in (status.router, model_metadata.server, model_statistics.all_models, repository_index.router):
         app.include_router(router, responses=PROTOCOL_ERRORS)  # before the models, so that `stats` is no model name
-    app.include_router(models.listing, responses=PROBLEMS)
-    _include_model_doors(app, MODEL_DOORS, ONE_MODEL, ONE_VERSION, PROBLEMS)
+    strict = Depends(strict_query)
+    app.include_router(models.listing, dependencies=[strict], responses=PROBLEMS)
+    _include_model_doors(app, MODEL_DOORS, ONE_MODEL, ONE_VERSION, PROBLEMS, strict)
     _include_model_doors(app, PROTOCOL_DOORS, PROTOCOL_MODEL, PROTOCOL_VERSION, PROTOCOL_ERRORS)
 
 
 def _include_model_doors(
-    app: FastAPI, doors: Sequence[APIRouter], model: str, version: str, refusals: dict[int | str, dict[str, Any]]
+    app: FastAPI,
+    doors: Sequence[APIRouter],
+    model: str,
+    version: str,
+    refusals: dict[int | str, dict[str, Any]],
+    *dependencies: params.Depends,
 ) -> None:
     for prefix, addressed in ((model, default_version(model)), (version, one_version(version))):
         for router in doors:
-            app.include_router(router, prefix=prefix, dependencies=[Depends(addressed)], responses=refusals)
+            all_of_them = [Depends(addressed), *dependencies]
+            app.include_router(router, prefix=prefix, dependencies=all_of_them, responses=refusals)
 
 
 async def _home() -> RedirectResponse:
@@ -144,7 +152,7 @@ def _loader(settings: Settings, metrics: Metrics, statistics: StatisticsBook) ->
     def inside(proto: onnx.ModelProto) -> FeatureMaps:
         return FeatureMaps(
             proto,
-            partial(opened, threads=1),
+            partial(opened, threads=1, shares_arena=True),
             capacity=settings.feature_map_bytes,
             queue_size=settings.feature_map_queue,
         )

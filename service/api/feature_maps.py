@@ -1,6 +1,6 @@
 """Pictures in, feature maps out: as statistics, as a picture, or as exact arrays; or as how far two models differ."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from service.api.presence import while_wanted
 from service.api.schemas import BINARY, FeatureMapComparison, FeatureMapSummaries
 from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
-from service.errors import InvalidRequest, NotAcceptable
+from service.errors import InvalidRequest
 from service.inference.looking.archive import npz
-from service.inference.looking.feature_maps import LayerValues, statistics
+from service.inference.looking.feature_maps import LayerValues, belongs_to_none, statistics
 from service.inference.pictures.rendering import View, contact_sheet
 from service.inference.serving.model import ServedModel
 
@@ -48,14 +48,16 @@ async def feature_maps(
     As `application/json`: shape, and statistics per channel; also the values, if at most 4096 are left by `channel` or
     `pool`, or the layer has no space. As `image/png`: one layer for one picture, its channels under their numbers:
     [N, C, H, W] as tiles, [N, C, D, H, W] as the tiles of its middle slice, [N, C, L] as curves, [N, F] as bars. As
-    `application/x-npz`: the exact values, an array per layer under its name, first axis the pictures.
+    `application/x-npz`: the exact values, an array per layer under its name, first axis the pictures, wherever the
+    graph has them; a layer that belongs to no single picture, a constant for one, is there once and as it is.
 
     `channel` and `pool` cut all three down; `scale` and `sort` are for the picture. Channels are the axis after the
     batch, unless the graph itself keeps them last.
 
     With `against`, another model or another version of this one: for each layer that both have, or for those named, the
     cosine similarity and the largest difference between what the two yield for the same pictures, each prepared by its
-    own model's card. As `application/json` alone; null where the shapes differ.
+    own model's card. As `application/json` alone; null where the shapes differ, or no number is finite in both: what is
+    not is counted for each. Without `layer`, what no answer can hold, text for one, is left out.
     """
     media_type = acceptable(request, [JSON] if against is not None else [JSON, PNG, NPZ])
     other = None if against is None else other_model(services, against)
@@ -91,7 +93,7 @@ async def _look_inside(
         if (size := sum(array.nbytes for array in values.maps.values())) > limit:
             raise too_large(size, limit)
         with stages.measure("encode"):
-            return _ENCODERS[media_type](served, look, values, len(rows), limit)
+            return _ENCODERS[media_type](served, look, values, limit)
 
     answer = await served.look_inside(rows, look.layers, finish, look.selection, at_once)
     if stages.statistics:
@@ -99,13 +101,32 @@ async def _look_inside(
     return answer
 
 
-def _as_json(served: ServedModel, look: Look, values: LayerValues, count: int, limit: int) -> Response:
-    per_layer = {name: _per_image(served, name, array, count) for name, array in values.maps.items()}
+def _as_json(served: ServedModel, look: Look, values: LayerValues, limit: int) -> Response:
+    per_layer = {name: _per_image(values, name) for name in values.maps}
     images = (
         {"layers": [_summary(served, look, name, arrays[image]) for name, arrays in per_layer.items()]}
-        for image in range(count)
+        for image in range(len(next(iter(per_layer.values()))))
     )
-    return json_list_answer({"model": served.name, "version": served.version}, "images", images, limit)
+    try:
+        return json_list_answer({"model": served.name, "version": served.version}, "images", images, limit)
+    except InvalidRequest as error:
+        raise _not_for_json(served, look, per_layer) from error
+
+
+def _not_for_json(served: ServedModel, look: Look, per_layer: Mapping[str, NDArray[Any]]) -> InvalidRequest:
+    """The refusal of NaN and infinity that says where the first of them is; searched for only once there is one."""
+    for name, arrays in per_layer.items():
+        for image, array in enumerate(arrays):
+            columns = vars(statistics(array, _axis(served, look, name, array))).values()
+            finite = np.isfinite(list(columns)).all(axis=0)
+            if not finite.all():
+                index = int(np.argmin(finite))
+                number = look.selection.named[index] if look.selection.named else index
+                what = "holds NaN or infinity" if array.size else "has no values at all"
+                return InvalidRequest(
+                    f"channel {number} of layer {name!r} {what} for image {image}, which JSON cannot say; ask for {NPZ}"
+                )
+    return InvalidRequest(f"the answer holds NaN or infinity, which JSON cannot say; ask for {NPZ}")
 
 
 def _summary(served: ServedModel, look: Look, name: str, array: NDArray[Any]) -> dict[str, Any]:
@@ -124,32 +145,30 @@ def _summary(served: ServedModel, look: Look, name: str, array: NDArray[Any]) ->
 
 def _axis(served: ServedModel, look: Look, name: str, array: NDArray[Any]) -> int:
     """Of the channels in what is left of one picture."""
-    return 0 if look.selection.pool or array.ndim <= 1 else served.channel_axis(name) - 1
+    return 0 if look.selection.pool or array.ndim <= 1 else served.layout(name).channels - 1
 
 
-def _as_png(served: ServedModel, look: Look, values: LayerValues, count: int, limit: int) -> Response:
-    [(name, array)] = values.maps.items()
-    image = _per_image(served, name, array, count)[0]
+def _as_png(served: ServedModel, look: Look, values: LayerValues, limit: int) -> Response:
+    [name] = values.maps
+    image = _per_image(values, name)[0]
     note = f"{look.selection.pool} over space" if look.selection.pool else ""
     view = View(look.scale, look.sort, look.selection.named, note)
     channels_first = np.moveaxis(image, _axis(served, look, name, image), 0) if image.ndim else image
     return sized(contact_sheet(channels_first, name, view), PNG, limit)
 
 
-def _as_npz(served: ServedModel, look: Look, values: LayerValues, count: int, limit: int) -> Response:  # noqa: ARG001
+def _as_npz(served: ServedModel, look: Look, values: LayerValues, limit: int) -> Response:  # noqa: ARG001
     return sized(npz(values.maps), NPZ, limit)
 
 
-def _per_image(served: ServedModel, name: str, array: NDArray[Any], count: int) -> NDArray[Any]:
-    """`array`, whose first axis must be the images: where several run at once, its shape says so, not its length."""
-    shape = served.graph.layer(name).shape
-    other = served.model.batches and shape and shape[0] not in ("N", None)
-    if other or not array.shape or len(array) != count:
-        raise NotAcceptable(f"layer {name!r} of shape {array.shape} does not belong to single images; ask for {NPZ}")
-    return array
+def _per_image(values: LayerValues, name: str) -> NDArray[Any]:
+    """What `name` yielded, first axis the images. Raises NotAcceptable where it belongs to no single one."""
+    if name in values.shared:
+        raise belongs_to_none(name, values.maps[name].shape)
+    return values.maps[name]
 
 
-_ENCODERS: dict[str, Callable[[ServedModel, Look, LayerValues, int, int], Response]] = {
+_ENCODERS: dict[str, Callable[[ServedModel, Look, LayerValues, int], Response]] = {
     JSON: _as_json,
     PNG: _as_png,
     NPZ: _as_npz,

@@ -8,6 +8,7 @@ from fastapi import Depends, Query
 from service.api.answers import BYTES_PER_VALUE
 from service.api.examples import LAYER
 from service.errors import InvalidRequest, TooLarge
+from service.inference.looking.feature_maps import belongs_to_none
 from service.inference.looking.selection import Pool, Selection
 from service.inference.serving.model import ServedModel
 
@@ -54,11 +55,14 @@ class Look:
     selection: Selection
     scale: Literal["layer", "channel"]
     sort: Literal["activity"] | None
+    by_default: bool = False
+    """Whether nobody named the layers: what no answer can hold is then left out, not refused."""
 
     def check(self, served: ServedModel) -> None:
         """Refuse, before anything is read or computed, what is known not to be there.
 
-        Raises UnknownName for a layer or a channel, InvalidRequest for no layer at all.
+        Raises UnknownName for a layer or a channel, InvalidRequest for no layer at all, NotAcceptable where a layer
+        that belongs to no single picture should be cut.
         """
         if not self.layers:
             raise InvalidRequest("name at least one layer, as ?layer=NAME; `GET .../layers` lists them")
@@ -81,12 +85,14 @@ class Look:
 
     def _numbers(self, served: ServedModel, layer: str, *, cut: bool) -> int:
         """Of one picture; what is not known before the run counts as 1."""
-        shape = served.graph.layer(layer).shape
+        shape, layout = served.graph.layer(layer).shape, served.layout(layer)
         if shape is None:
             return 1
-        axis, selection = served.channel_axis(layer), self.selection if cut else Selection()
-        lengths = [1, *(length if isinstance(length, int) else 1 for length in shape[1:])] if shape else []
-        unknown = len(shape) > axis and not isinstance(shape[axis], int)
+        if self.selection and not layout.of_one_input:
+            raise belongs_to_none(layer, shape)
+        axis, selection, given = layout.channels, self.selection if cut else Selection(), layout.lengths(shape)
+        unknown = len(given) > axis and not isinstance(given[axis], int)
+        lengths = [length if isinstance(length, int) else 1 for length in given]
         return (Selection(pool=selection.pool) if unknown else selection).size(layer, lengths, axis)
 
 

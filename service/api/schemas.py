@@ -271,15 +271,22 @@ class ModelVersion(TypedDict):
 
 
 class LayerDifference(TypedDict):
-    """One layer in two models, over all pictures; null where the shapes differ, or something is not finite."""
+    """One layer in two models, over all pictures; null where the shapes differ, or no number is finite in both."""
 
     name: str
     op: str
-    shape: Annotated[list[int], Field(description="for one picture, the batch of 1 counted")]
+    shape: Annotated[list[int], Field(description="of what was selected, without the batch")]
     against_shape: list[int]
-    cosine: Annotated[float | None, Field(description="cosine similarity, -1 to 1; null too where one is all 0")]
-    largest_difference: Annotated[float | None, Field(description="between two numbers at the same place")]
-    magnitude: Annotated[float | None, Field(description="the largest in the first model, to hold that against")]
+    cosine: Annotated[
+        float | None,
+        Field(description="cosine similarity, -1 to 1; null too where one is all 0, or holds NaN or infinity"),
+    ]
+    largest_difference: Annotated[
+        float | None, Field(description="between two numbers at the same place, where both are finite")
+    ]
+    magnitude: Annotated[float | None, Field(description="the largest in the first model there, to hold that against")]
+    not_finite: Annotated[int, Field(description="numbers that are NaN or infinity in the first model")]
+    against_not_finite: Annotated[int, Field(description="and in the other: more in one means that it has gone astray")]
 
 
 class FeatureMapComparison(TypedDict):

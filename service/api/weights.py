@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answers import JSON, NPZ, PNG, acceptable, json_answer, sized
 from service.api.examples import WEIGHT_LAYER
+from service.api.presence import while_wanted
 from service.api.schemas import BINARY, WeightSummary
 from service.api.services import Served, ServicesOf
 from service.errors import TooLarge
@@ -45,7 +46,7 @@ async def weights(request: Request, served: Served, services: ServicesOf, layer:
         found = layer_weights(served.feature_maps.model, served.graph, layer, served.channel_axes)
         return _ENCODERS[media_type](served, found, services.settings.max_answer_bytes)
 
-    return await asyncio.to_thread(answer)
+    return await while_wanted(request, asyncio.to_thread(answer), services.settings.timeout_ms)
 
 
 def _as_json(served: ServedModel, found: LayerWeights, limit: int) -> Response:

@@ -1,5 +1,6 @@
 """How far two models' layers are apart for the same inputs."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,10 @@ Array = NDArray[Any]
 
 @dataclass
 class LayerComparison:
-    """One layer of two models, over the inputs added so far; None where their shapes differ, or nothing is finite."""
+    """One layer of two models, over the inputs added so far; None where their shapes differ, or nothing is finite.
+
+    The difference and the magnitude are those of places where both are finite; how many are not is told beside them.
+    """
 
     name: str
     shape: tuple[int, ...] = ()
@@ -21,13 +25,19 @@ class LayerComparison:
     """The largest distance between two numbers at the same place."""
     magnitude: float | None = None
     """The largest magnitude in the first model, to hold the difference against."""
+    not_finite: int = 0
+    """Numbers that are NaN or infinity in the first model."""
+    against_not_finite: int = 0
     product: float = 0.0
     squares: float = 0.0
     against_squares: float = 0.0
 
     @property
     def cosine(self) -> float | None:
-        """Cosine similarity of all numbers, from -1 to 1: 1 for the same direction. None where one has no length."""
+        """Cosine similarity of all numbers, from -1 to 1: 1 for the same direction.
+
+        None where one has no length, or is not finite everywhere.
+        """
         if self.largest_difference is None:
             return None
         length = float(np.sqrt(self.squares) * np.sqrt(self.against_squares))
@@ -35,16 +45,26 @@ class LayerComparison:
         return min(max(cosine, -1.0), 1.0) if np.isfinite(cosine) else None
 
     def add(self, values: Array, against: Array) -> None:
-        """What both models yielded for one more input, batch of 1 included or not; computed in float64."""
+        """What both models yielded for one more input; computed in float64."""
         self.shape, self.against_shape = values.shape, against.shape
-        if values.shape != against.shape or not values.size:
-            return
         ours, theirs = values.astype(np.float64).ravel(), against.astype(np.float64).ravel()
+        finite, against_finite = np.isfinite(ours), np.isfinite(theirs)
+        self.not_finite += ours.size - int(np.count_nonzero(finite))
+        self.against_not_finite += theirs.size - int(np.count_nonzero(against_finite))
+        if values.shape != against.shape:
+            return
         with np.errstate(invalid="ignore", over="ignore"):
-            difference, magnitude = float(np.abs(ours - theirs).max()), float(np.abs(ours).max())
             self.product += float(ours @ theirs)
             self.squares += float(ours @ ours)
             self.against_squares += float(theirs @ theirs)
-        if np.isfinite(difference):
-            self.largest_difference = max(self.largest_difference or 0.0, difference)
-            self.magnitude = max(self.magnitude or 0.0, magnitude)
+        self._measure(ours, theirs, finite & against_finite)
+
+    def _measure(self, ours: Array, theirs: Array, both: NDArray[np.bool_]) -> None:
+        """The largest distance and magnitude where `both` are finite."""
+        if not both.all():
+            ours, theirs = ours[both], theirs[both]
+        if ours.size:
+            with np.errstate(over="ignore"):
+                difference = float(np.abs(ours - theirs).max())
+            self.largest_difference = max(self.largest_difference or 0.0, min(difference, sys.float_info.max))
+            self.magnitude = max(self.magnitude or 0.0, float(np.abs(ours).max()))

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 from service.errors import ClientGone, InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
 from service.inference.contract.datatypes import DTYPES, of_onnxruntime
 from service.inference.graph.subgraph import producers, subgraph
+from service.inference.looking.layout import Layout
+from service.inference.looking.selection import Selection
 
 Array = NDArray[Any]
 Answer = TypeVar("Answer")
 OpenSession = Callable[[bytes], onnxruntime.InferenceSession]
 
+NUMBERS = DTYPES.keys() - {"BYTES"}
 LONGEST_REST = 0.1  # seconds
+MOST_SESSIONS = 64
+"""Kept at most, however small: each has about half a megabyte of its own beside its weights."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +37,34 @@ class LayerValues:
     maps: dict[str, Array]
     queue_seconds: float
     infer_seconds: float
+    shared: frozenset[str] = frozenset()
+    """The layers that belong to no single input, a constant for one; of the others the first axis is the inputs."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Self], counts: Sequence[int] = ()) -> Self:
-        """What several runs yielded, one after the other: first axis the inputs, seconds added up.
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """What several runs yielded, one after the other, as one run would have; seconds added up.
 
-        `counts` are the inputs of each run, by default 1. Raises NotAcceptable for a layer whose shape depends on the
-        input.
+        Only what was cut, or is run one input at a time, comes in parts, so that nothing of it is shared. Raises
+        NotAcceptable for a layer whose shape depends on the input.
         """
-        counts = counts or [1] * len(parts)
-        maps = {name: _joined(name, [part.maps[name] for part in parts], counts) for name in parts[0].maps}
+        maps = {name: _joined(name, [part.maps[name] for part in parts]) for name in parts[0].maps}
         return cls(maps, sum(part.queue_seconds for part in parts), sum(part.infer_seconds for part in parts))
 
-    def cut(self, piece: Callable[[str, Array], Array]) -> Self:
-        """The same with just a `piece` of each layer, made of its name and its values."""
-        return replace(self, maps={name: piece(name, values) for name, values in self.maps.items()})
+    def cut(self, count: int, layouts: Mapping[str, Layout], selection: Selection) -> Self:
+        """The `selection` of each layer, inputs first; `count` is how many of them were run.
+
+        Raises what `Selection.cut` raises, and NotAcceptable where a layer that is shared should be cut.
+        """
+        maps, shared = dict(self.maps), set()
+        for name, values in self.maps.items():
+            rows = layouts[name].rows(values, count)
+            if rows is not None:
+                maps[name] = selection.cut(name, rows, layouts[name].channels)
+            elif selection:
+                raise belongs_to_none(name, values.shape)
+            else:
+                shared.add(name)
+        return replace(self, maps=maps, shared=frozenset(shared))
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,15 @@ class ChannelStatistics:
     zeros: list[float]
 
 
-def _as_it_is(values: LayerValues) -> LayerValues:
+def belongs_to_none(layer: str, shape: Sequence[object]) -> NotAcceptable:
+    """The refusal of whatever needs a layer to be about single inputs."""
+    return NotAcceptable(
+        f"layer {layer!r} of shape {tuple(shape)} does not belong to single images, so it has neither channels nor "
+        "space; ask for application/x-npz, without channel and pool"
+    )
+
+
+def _as_it_is(values: LayerValues, count: int) -> LayerValues:  # noqa: ARG001 - as `cut` is called
     return values
 
 
@@ -72,8 +98,9 @@ class FeatureMaps:
 
     `open_session` turns the bytes of a model into a session, which should have one thread as well, and none that spins,
     so that predicting keeps the cores. It is called on the lane's thread, once for each set of layers; those last used
-    are kept, as many as hold `capacity` bytes of graph and weights, and at least one. At most `queue_size` requests
-    wait; a caller who leaves before his turn costs nothing. For one event loop only.
+    are kept, as many as hold `capacity` bytes of graph and weights, at most MOST_SESSIONS and at least one; what they
+    need while they run should be theirs in common (see `share_arena`). At most `queue_size` requests wait; a caller who
+    leaves before his turn costs nothing. For one event loop only.
     """
 
     def __init__(
@@ -97,24 +124,29 @@ class FeatureMaps:
         """The values of `layers` for `feeds` (the graph's inputs by name, batch first where the graph has it so).
 
         A layer named twice is computed once. Raises InvalidRequest for no layer at all, UnknownName, QueueFull,
-        Stopping, NotAcceptable for a layer that numpy cannot hold, RunFailed when onnxruntime fails.
+        Stopping, NotAcceptable for a layer that numpy cannot hold, RunFailed when onnxruntime fails. A layer may be
+        text.
         """
-        return await self.compute_and([feeds], layers, lambda values: values)
+        return await self.compute_and([feeds], layers, lambda values: values, types=DTYPES)
 
     async def compute_and(
         self,
         feeds: Sequence[Mapping[str, Array]],
         layers: Sequence[str],
         finish: Callable[[LayerValues], Answer],
-        cut: Callable[[LayerValues], LayerValues] = _as_it_is,
+        cut: Callable[[LayerValues, int], LayerValues] = _as_it_is,
+        *,
+        types: Container[str] = NUMBERS,
+        leave_out: bool = False,
     ) -> Answer:
         """What `finish` makes of the values of `layers` for all `feeds`, run one after the other and then joined.
 
         It is made in the lane and in the same turn, so that the values of only one request are in memory, and encoding
-        many of them keeps nobody from predicting; `cut` is made of each run before the next, so that what it leaves out
-        is gone by then. Making the answer holds the interpreter: the lane then rests for as long before its next turn,
-        at most LONGEST_REST, so that those who predict have their share however many look inside. Raises what
-        `compute`, `cut` and `finish` raise.
+        many of them keeps nobody from predicting; `cut` is made of each run, and the number of its inputs, before the
+        next, so that what it leaves out is gone by then. A layer of another type than `types` is refused with
+        NotAcceptable, or left out. Making the answer holds the interpreter: the lane then rests for as long before its
+        next turn, at most LONGEST_REST, so that those who predict have their share however many look inside. Raises
+        what `compute`, `cut` and `finish` raise.
         """
         self._admit(layers)
         arrived = time.perf_counter()
@@ -124,12 +156,16 @@ class FeatureMaps:
 
         def turn() -> Answer:
             time.sleep(max(0.0, self._rests_until - time.perf_counter()))
-            values = [cut(self._run(feed, layers, arrived)) for feed in feeds if not gone.is_set()]
+            values = [
+                cut(self._run(feed, layers, arrived, types, leave_out=leave_out), _inputs(feed))
+                for feed in feeds
+                if not gone.is_set()
+            ]
             if gone.is_set():
                 raise ClientGone("nobody waits for the feature maps any more")
             computed = time.perf_counter()
             try:
-                return finish(values[0] if len(values) == 1 else LayerValues.joined(values, [*map(_inputs, feeds)]))
+                return finish(values[0] if len(values) == 1 else LayerValues.joined(values))
             finally:
                 finished = time.perf_counter()
                 self._rests_until = finished + min(finished - computed, LONGEST_REST)
@@ -178,14 +214,21 @@ class FeatureMaps:
         self._began = None
         self._turn.release()
 
-    def _run(self, feeds: Mapping[str, Array], layers: Sequence[str], arrived: float) -> LayerValues:
+    def _run(
+        self,
+        feeds: Mapping[str, Array],
+        layers: Sequence[str],
+        arrived: float,
+        types: Container[str],
+        *,
+        leave_out: bool,
+    ) -> LayerValues:
         started = time.perf_counter()
         try:
             session = self._session(frozenset(layers))
-            _check_types(session)
+            wanted = _of_types(session, layers, types, leave_out=leave_out)
             needed = {value.name: feeds[value.name] for value in session.get_inputs() if value.name in feeds}
-            wanted = list(dict.fromkeys(layers))
-            maps = dict(zip(wanted, session.run(wanted, needed), strict=True))
+            maps = dict(zip(wanted, session.run(wanted, needed), strict=True)) if wanted else {}
         except NotAcceptable:
             raise
         except Exception as error:  # onnxruntime raises a dozen types that have no base of their own
@@ -197,27 +240,36 @@ class FeatureMaps:
             part = subgraph(self.model, sorted(layers)).SerializeToString()
             self._sessions[layers], self._bytes[layers] = self._open_session(part), len(part)
         self._sessions.move_to_end(layers)
-        while len(self._sessions) > 1 and sum(self._bytes.values()) > self._capacity:
+        while len(self._sessions) > 1 and self._holds_too_much():
             forgotten, _ = self._sessions.popitem(last=False)
             del self._bytes[forgotten]
         return self._sessions[layers]
 
-
-def _check_types(session: onnxruntime.InferenceSession) -> None:
-    for output in session.get_outputs():
-        if of_onnxruntime(output.type) not in DTYPES:
-            raise NotAcceptable(f"layer {output.name!r} is a {output.type}, which no answer can hold")
+    def _holds_too_much(self) -> bool:
+        return len(self._sessions) > MOST_SESSIONS or sum(self._bytes.values()) > self._capacity
 
 
-def _joined(name: str, values: list[Array], counts: Sequence[int]) -> Array:
-    batched = all(value.shape[:1] == (count,) for value, count in zip(values, counts, strict=True))
-    if len({value.shape[batched:] for value in values}) > 1:
+def _of_types(
+    session: onnxruntime.InferenceSession, layers: Sequence[str], types: Container[str], *, leave_out: bool
+) -> list[str]:
+    """The `layers`, each once, of these types. Raises NotAcceptable for another one, unless it is to be left out."""
+    found = {output.name: output.type for output in session.get_outputs()}
+    others = {name for name, kind in found.items() if of_onnxruntime(kind) not in types}
+    if others and not leave_out:
+        name = next(layer for layer in layers if layer in others)
+        raise NotAcceptable(f"layer {name!r} is a {found[name]}, which is not made of numbers that an answer can hold")
+    return [layer for layer in dict.fromkeys(layers) if layer not in others]
+
+
+def _joined(name: str, values: list[Array]) -> Array:
+    if len({value.shape[1:] for value in values}) > 1:
         raise NotAcceptable(f"layer {name!r} has another shape for each input; ask for one input at a time")
-    return np.concatenate(values) if batched else np.stack(values)
+    return np.concatenate(values)
 
 
 def _inputs(feed: Mapping[str, Array]) -> int:
-    return len(next(iter(feed.values())))
+    shape = np.shape(next(iter(feed.values()), ()))
+    return shape[0] if shape else 0
 
 
 def statistics(array: Array, channel_axis: int = 0) -> ChannelStatistics:

@@ -14,11 +14,12 @@ from service.inference.contract.card import ModelCard
 from service.inference.contract.datatypes import DTYPES
 from service.inference.contract.signature import Signature
 from service.inference.graph.axes import IMAGE_ORDERS
-from service.inference.graph.channels import CHANNELS
 from service.inference.graph.head import LinearHead
 from service.inference.graph.layers import Graph
 from service.inference.looking.feature_maps import Answer, FeatureMaps, LayerValues
+from service.inference.looking.layout import Layout
 from service.inference.looking.selection import EVERYTHING, Selection
+from service.inference.serving.arena import share_arena
 from service.inference.serving.batcher import Batched, MicroBatcher
 from service.inference.serving.providers import Providers
 
@@ -53,11 +54,13 @@ def open_session(
     threads: int,
     profile: Path | None = None,
     optimised: tuple[Path, str] | None = None,
+    *,
+    shares_arena: bool = False,
 ) -> ort.InferenceSession:
     """Open an ONNX file (its path, or its bytes) on `providers`, with `threads` threads a run.
 
     What onnxruntime's profiler finds goes into a file whose name begins with `profile`, if given. The graph that it
-    made of the model goes into the file `optimised`, its weights into another beside it.
+    made of the model goes into the file `optimised`, its weights into another beside it. See `share_arena`.
     Raises ProviderUnavailable where it cannot run on what was demanded, else onnxruntime's own exceptions.
     """
     options = ort.SessionOptions()
@@ -66,6 +69,8 @@ def open_session(
     # A thread that spins while it waits takes its core from decoding and from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if shares_arena:
+        share_arena(options)
     if profile:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
@@ -196,9 +201,10 @@ class ServedModel:
         outputs = stack(batched.results) if self.model.batches else dict(batched.results[0])
         return LayerValues(outputs, batched.queue_seconds, batched.infer_seconds)
 
-    def channel_axis(self, layer: str) -> int:
-        """Which axis of what `layer` yields is its channels, the batch counted."""
-        return self.channel_axes.get(layer, CHANNELS)
+    def layout(self, layer: str) -> Layout:
+        """Where `layer` keeps the inputs and the channels. Raises UnknownName."""
+        shape = self.graph.layer(layer).shape
+        return Layout.of(shape, self.channel_axes.get(layer), alone=not self.model.batches)
 
     async def look_inside(
         self,
@@ -207,16 +213,21 @@ class ServedModel:
         finish: Callable[[LayerValues], Answer],
         selection: Selection = EVERYTHING,
         at_once: int | None = None,
+        *,
+        leave_out: bool = False,
     ) -> Answer:
         """What `finish` makes, in the lane, of the `selection` of the feature maps of `layers`, first axis the rows.
 
         At most `at_once` rows are run together, one by one where the model cannot run several; what is not selected is
-        dropped after each run. Raises what `FeatureMaps.compute`, `Selection.cut` and `finish` raise.
+        dropped after each run. A layer that is not made of numbers is refused, or left out. Raises what
+        `FeatureMaps.compute_and`, `LayerValues.cut` and `finish` raise.
         """
         step = (at_once or len(rows)) if self.model.batches else 1
         feeds = [stack(rows[start : start + step]) for start in range(0, len(rows), step)]
 
-        def cut(values: LayerValues) -> LayerValues:
-            return values.cut(lambda name, array: selection.cut(name, array, self.channel_axis(name)))
+        layouts = {layer: self.layout(layer) for layer in layers}
 
-        return await self.feature_maps.compute_and(feeds, layers, finish, cut)
+        def cut(values: LayerValues, count: int) -> LayerValues:
+            return values.cut(count, layouts, selection)
+
+        return await self.feature_maps.compute_and(feeds, layers, finish, cut, leave_out=leave_out)

@@ -10,12 +10,14 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
+from service.inference.looking.feature_maps import FeatureMaps
 from tests.service.conftest import Client, Serve
 from tests.service.scrape import sample
 from tests.service.tiny import tiny_onnx, write_tiny
 
 Picture = Callable[..., bytes]
 MAPS = "/v1/models/tiny/feature-maps"
+NPZ = "application/x-npz"
 
 
 @pytest.fixture
@@ -251,3 +253,134 @@ async def test_channels_last_are_found(client: Client, pictures: list[bytes]) ->
     transposed = await ask(client, pictures[:1], "image/png", "input", channel="2")
     straight = await ask(client, pictures[:1], "image/png", "input.scaled", channel="2")
     assert Image.open(io.BytesIO(transposed.content)).size[1] == Image.open(io.BytesIO(straight.content)).size[1]
+
+
+def turned(*extra: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """`turned`: [64, N, 3], places before pictures, as transformers and recurrent networks have them."""
+    node = onnx.helper.make_node
+    rows = node("Constant", [], ["rows"], value_ints=[-1, 3, 64])
+    flat = node("Reshape", ["stem.relu", "rows"], ["flat"])
+    return [rows, flat, node("Transpose", ["flat"], ["turned"], perm=[2, 0, 1]), *extra]
+
+
+@pytest.mark.parametrize("limit", [2**28, 2 * 64 * 3 * 4])
+async def test_each_picture_gets_its_own_where_the_batch_is_not_first(
+    serve: Serve, models: Path, pictures: list[bytes], limit: int
+) -> None:
+    write_tiny(models / "turned" / "1" / "model.onnx", *turned())
+    path = "/v1/models/turned/feature-maps"
+    async with serve() as client:
+        flat = (await arrays(client, pictures, "flat", path=path))["flat"]
+        whole = (await arrays(client, pictures, "turned", path=path))["turned"]
+        np.testing.assert_array_equal(whole, flat.transpose(0, 2, 1))
+        drawn = await ask(client, pictures[:1], "image/png", "turned", path=path, channel="0-3")
+        assert Image.open(io.BytesIO(drawn.content)).format == "PNG"
+    async with serve(max_answer_bytes=limit) as client:  # the second limit lets two pictures run together
+        cut = (await arrays(client, pictures, "turned", path=path, channel="5"))["turned"]
+        pooled = (await arrays(client, pictures, "turned", path=path, pool="mean"))["turned"]
+        images = (await ask(client, pictures, "application/json", "turned", path=path, channel="5")).json()["images"]
+    np.testing.assert_allclose(cut, whole[:, [5]], atol=1e-6)
+    np.testing.assert_allclose(pooled, whole.mean(axis=2), atol=1e-6)
+    for number, image in enumerate(images):
+        [layer] = image["layers"]
+        assert layer["shape"] == [1, 3]
+        np.testing.assert_allclose(layer["values"], whole[number, [5]], atol=1e-6)
+
+
+async def test_what_belongs_to_no_picture_is_given_once_and_whole_or_not_at_all(
+    serve: Serve, models: Path, pictures: list[bytes]
+) -> None:
+    constant = onnx.helper.make_node("Constant", [], ["constant"], value_floats=[1.0, 2.0])
+    write_tiny(models / "odd" / "1" / "model.onnx", constant)
+    path = "/v1/models/odd/feature-maps"
+    async with serve() as client:
+        found = await arrays(client, [pictures[0]] * 2, "constant", "stem.relu", path=path)
+        assert (found["constant"].tolist(), found["stem.relu"].shape) == ([1, 2], (2, 3, 8, 8))
+        files = [("images", ("a.png", pictures[0], "image/png"))]
+        for query, accept in (("", "application/json"), ("", "image/png"), ("&channel=0", NPZ), ("&pool=max", NPZ)):
+            answer = await client.post(f"{path}?layer=constant{query}", files=files, headers={"Accept": accept})
+            assert (answer.status_code, "does not belong" in answer.json()["detail"]) == (406, True)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "image/png", "application/x-npz"])
+@pytest.mark.parametrize("query", ["", "&pool=mean", "&against=text"])
+async def test_text_is_refused_in_every_form(
+    serve: Serve, models: Path, pictures: list[bytes], accept: str, query: str
+) -> None:
+    cast = onnx.helper.make_node("Cast", ["stem.relu"], ["text"], to=onnx.TensorProto.STRING)
+    write_tiny(models / "text" / "1" / "model.onnx", cast)
+    files = [("images", ("a.png", pictures[0], "image/png"))]
+    async with serve() as client:
+        address = f"/v1/models/text/feature-maps?layer=text{query}"
+        answer = await client.post(address, files=files, headers={"Accept": accept})
+    assert answer.status_code == 406
+    if "against" not in query or accept == "application/json":
+        assert "'text' is a tensor(string)" in answer.json()["detail"]
+
+
+async def test_what_json_cannot_say_is_named(serve: Serve, models: Path, pictures: list[bytes]) -> None:
+    node = onnx.helper.make_node
+    holes = node("Constant", [], ["holes"], value_floats=[1.0, float("nan"), 1.0])
+    square = node("Constant", [], ["square"], value_ints=[1, 3, 1, 1])
+    empty = node("Slice", ["stem.relu", "none", "none", "axis"], ["empty"])
+    write_tiny(
+        models / "astray" / "1" / "model.onnx",
+        holes,
+        square,
+        node("Reshape", ["holes", "square"], ["shaped"]),
+        node("Mul", ["stem.relu", "shaped"], ["astray"]),
+        node("Constant", [], ["none"], value_ints=[0]),
+        node("Constant", [], ["axis"], value_ints=[3]),
+        empty,
+    )
+    files = [("images", ("a.png", pictures[0], "image/png"))]
+    async with serve() as client:
+        for query, said in (
+            ("layer=head&layer=astray", "channel 1 of layer 'astray' holds NaN or infinity for image 0"),
+            ("layer=astray&channel=0&channel=2&channel=1", "channel 1 of layer 'astray'"),
+            ("layer=empty", "channel 0 of layer 'empty' has no values at all"),
+        ):
+            answer = await client.post(f"/v1/models/astray/feature-maps?{query}", files=files)
+            detail = answer.json()["detail"]
+            assert (answer.status_code, said in detail, NPZ in detail) == (400, True, True), detail
+
+
+async def test_a_picture_alone_over_the_limit_is_refused_before_it_is_run(serve: Serve, pictures: list[bytes]) -> None:
+    async with serve(max_answer_bytes=700) as client:
+        status, detail = await refused(client, pictures[:1], "layer=stem.relu&pool=max", NPZ)
+        assert (status, "yield 768 bytes for one picture" in detail) == (413, True)
+        assert (
+            sample(await client.metrics(), "convscope_stage_duration_seconds_count", model="tiny", stage="infer") == 0
+        )
+
+
+async def test_no_more_pictures_run_together_than_the_limit_lets(
+    serve: Serve, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    compute = FeatureMaps.compute_and
+
+    async def counting(self: FeatureMaps, feeds: Any, *arguments: Any, **options: Any) -> Any:
+        sizes.extend(len(feed["pixels"]) for feed in feeds)
+        return await compute(self, feeds, *arguments, **options)
+
+    monkeypatch.setattr(FeatureMaps, "compute_and", counting)
+    async with serve(max_answer_bytes=3 * 8 * 8 * 4 * 2) as client:
+        await arrays(client, pictures, "stem.relu", channel="1")
+    assert sizes == [2, 1]
+
+
+async def test_what_only_the_run_shows_to_be_too_large_is_refused_after_it(
+    serve: Serve, models: Path, pictures: list[bytes]
+) -> None:
+    node = onnx.helper.make_node
+    write_tiny(
+        models / "dynamic" / "1" / "model.onnx",
+        node("NonZero", ["stem.relu"], ["places"]),
+        node("Cast", ["places"], ["numbers"], to=onnx.TensorProto.DOUBLE),
+        node("Transpose", ["numbers"], ["found"]),
+    )
+    files = [("images", ("a.png", pictures[0], "image/png"))]
+    async with serve(max_answer_bytes=1000) as client:
+        answer = await client.post("/v1/models/dynamic/feature-maps?layer=found", files=files, headers={"Accept": NPZ})
+    assert (answer.status_code, "the answer would hold" in answer.json()["detail"]) == (413, True)

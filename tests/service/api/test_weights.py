@@ -60,3 +60,4 @@ async def test_weights_over_the_limit_are_refused(serve: Serve) -> None:
     async with serve(max_answer_bytes=200) as client:
         answer = await client.get(f"{WEIGHTS}?layer=stem.conv", headers={"Accept": "application/x-npz"})
     assert (answer.status_code, "the limit is 200" in answer.json()["detail"]) == (413, True)
+    assert "the weights of layer 'stem.conv' take 324 bytes" in answer.json()["detail"]  # told before they are packed

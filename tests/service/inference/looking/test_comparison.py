@@ -39,3 +39,28 @@ def test_what_has_no_direction_has_no_cosine(value: float) -> None:
     found = LayerComparison("a")
     found.add(np.full(3, value), np.ones(3))
     assert found.cosine is None
+
+
+def test_a_model_that_has_gone_astray_shows() -> None:
+    astray = np.array([1, np.nan, 4, np.inf], np.float32)
+    found = LayerComparison("a")
+    found.add(np.array([2, 2, 2, 2], np.float32), astray)
+    assert (found.not_finite, found.against_not_finite) == (0, 2)
+    assert (found.cosine, found.largest_difference, found.magnitude) == (None, 2, 2)
+    found.add(np.full(4, np.nan), np.full(4, np.nan))
+    assert (found.not_finite, found.against_not_finite, found.largest_difference) == (4, 6, 2)
+
+
+def test_the_magnitude_is_the_largest_of_all_inputs() -> None:
+    found = LayerComparison("a")
+    for value in (1.0, 5.0, 2.0):
+        found.add(np.full(3, -value), np.zeros(3))
+    assert found.magnitude == 5
+
+
+@pytest.mark.parametrize("largest", [np.float64(1.7e308)])
+def test_a_difference_too_large_for_a_float_is_still_finite(largest: np.float64) -> None:
+    found = LayerComparison("a")
+    found.add(np.array([largest]), np.array([-largest]))
+    assert found.largest_difference is not None
+    assert np.isfinite(found.largest_difference)

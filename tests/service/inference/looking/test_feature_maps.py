@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from onnx import helper
+from onnx import TensorProto, helper
 
 from service.errors import InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
 from service.inference.graph.subgraph import producers, subgraph
+from service.inference.looking import feature_maps as looking
 from service.inference.looking.feature_maps import LONGEST_REST, FeatureMaps, LayerValues, statistics
 from tests.service.inference.small import Array, assert_close, build, classic, open_session, run, weight
 
@@ -119,6 +120,27 @@ async def test_the_session_in_use_is_kept_however_large_it_is(opener: Opener) ->
     await lane.compute(BATCH, ["pool"])
     await lane.close()
     assert opener.opened == [["pool"], ["conv1"], ["pool"]]
+
+
+async def test_no_more_sessions_are_kept_than_are_allowed(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "MOST_SESSIONS", 2)
+    lane = FeatureMaps(classic(), opener)
+    for layer in ("conv1", "conv2", "pool", "conv2", "conv1"):
+        await lane.compute(BATCH, [layer])
+    await lane.close()
+    assert opener.opened == [["conv1"], ["conv2"], ["pool"], ["conv1"]]
+
+
+async def test_what_is_no_number_is_left_out_where_nobody_named_it() -> None:
+    text = helper.make_node("Cast", ["x"], ["text"], to=TensorProto.STRING)
+    model = build([text, helper.make_node("Abs", ["x"], ["y"])], {"x": ["N", 2]}, ["y"])
+    lane, feeds = FeatureMaps(model, open_session), {"x": weight(3, 2)}
+    found = await lane.compute_and([feeds], ["text", "y"], lambda values: list(values.maps), leave_out=True)
+    assert found == ["y"]
+    assert await lane.compute_and([feeds], ["text"], lambda values: list(values.maps), leave_out=True) == []
+    with pytest.raises(NotAcceptable, match="text"):
+        await lane.compute_and([feeds], ["text", "y"], lambda values: values)
+    await lane.close()
 
 
 async def test_all_work_is_done_on_one_thread_which_is_not_the_event_loops(lane: FeatureMaps, opener: Opener) -> None:
@@ -279,11 +301,10 @@ def singles(*maps: Array) -> list[LayerValues]:
     return [LayerValues({"a": values}, 0.25, 0.5) for values in maps]
 
 
-def test_joined_adds_up_seconds_and_stacks_what_has_no_batch() -> None:
-    joined = LayerValues.joined(singles(weight(3), weight(3)))
-    assert joined.maps["a"].shape == (2, 3)
+def test_joined_is_what_one_run_would_have_yielded() -> None:
+    joined = LayerValues.joined(singles(weight(2, 3), weight(1, 3)))
+    np.testing.assert_array_equal(joined.maps["a"], np.concatenate([weight(2, 3), weight(1, 3)]))
     assert (joined.queue_seconds, joined.infer_seconds) == (0.5, 1.0)
-    assert LayerValues.joined(singles(weight(1, 3), weight(1, 3))).maps["a"].shape == (2, 3)
 
 
 def test_joined_refuses_shapes_that_differ() -> None:

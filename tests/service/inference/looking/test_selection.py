@@ -78,3 +78,10 @@ def test_size_says_beforehand_what_is_left(shape: list[int], channels: list[str]
     axis = min(axis, len(shape) - 1)
     selection = Selection.of(channels, pool)
     assert selection.size("relu", shape, axis) == selection.cut("relu", weight(*shape), axis).size
+
+
+def test_a_mean_of_halves_does_not_overflow() -> None:
+    halves = np.full((1, 2, 64, 64), 60000, np.float16)
+    pooled = Selection.of([], "mean").cut("a", halves, 1)
+    assert (str(pooled.dtype), pooled.tolist()) == ("float16", [[60000, 60000]])
+    assert Selection.of([], "mean").cut("a", np.array([[[1, 2]]], np.int64), 1).dtype == np.float32
