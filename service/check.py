@@ -86,7 +86,11 @@ class Checked:
 
     def _why_uncounted(self) -> str:
         free = free_extents(self.session.get_inputs(), batch=False)
-        return f"free: {', '.join(free)}" if free else "an operator is not counted, or an extent known only in a run"
+        if free:
+            return f"free: {', '.join(free)}"
+        first, *others = self.graph.uncounted
+        more = f", nor are {len(others)} more" if others else ""
+        return f"layer {first!r}, a {self.graph.layer(first).op}, is not counted{more}"
 
     def classes(self, picture: Path, card: ModelCard) -> Iterator[str]:
         """What the model sees in a picture, the most probable first. Raises UnreadablePicture."""

@@ -222,7 +222,7 @@ def test_a_drafted_card_that_proves_wrong_is_dropped_with_the_reason(
     ("height", "hidden", "reason"),
     [
         ("height", False, "free: axis 2 of x (height)"),
-        (8, True, "an operator is not counted, or an extent known only in a run"),
+        (8, True, "layer 'seen', a Block, is not counted"),
     ],
 )
 def test_why_multiply_adds_are_unknown_is_said(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from service.errors import NotAcceptable
 from service.inference.graph.constants import constant
 from service.inference.graph.layers import Graph
+from service.inference.graph.operators import equivalent
 from service.inference.graph.subgraph import producers
 from service.inference.graph.unflattened import Space, unflattened
 from service.inference.graph.window import attributes
@@ -78,16 +79,21 @@ Found = tuple[dict[str, Array], tuple[str, ...]]
 
 def _source(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[onnx.NodeProto | None, Array | None]:
     """The node that holds the weight of `node`: itself, or what it adds a constant to; with that constant."""
-    if node.op_type in WEIGHTED:
+    if _is_weighted(node):
         return node, None
     made_by = producers(model.graph)
     for product, other in (node.input, node.input[::-1]) if node.op_type == "Add" and len(node.input) == 2 else ():
         before = model.graph.node[made_by[product]] if product in made_by else None
-        if before is not None and before.op_type in WEIGHTED:
+        if before is not None and _is_weighted(before):
             bias = constant(model, other)
             if bias is not None:
                 return before, bias
     return None, None
+
+
+def _is_weighted(node: onnx.NodeProto) -> bool:
+    """A namesake of another domain may hold anything."""
+    return node.op_type in WEIGHTED and equivalent(node) is not None
 
 
 def _plain(model: onnx.ModelProto, node: onnx.NodeProto) -> Found | None:

@@ -281,7 +281,7 @@ def statistics(array: Array, channel_axis: int = 0) -> ChannelStatistics:
     rows = channels.reshape(channels.shape[0], -1) if channels.size else np.full((channels.shape[0], 1), np.nan)
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         columns = (*_mean_and_deviation(rows), rows.min(axis=1), rows.max(axis=1), (rows == 0).mean(axis=1))
-    return ChannelStatistics(*(column.astype(np.float64).tolist() for column in columns))
+    return ChannelStatistics(*((column.astype(np.float64) + 0.0).tolist() for column in columns))  # no -0.0
 
 
 def _mean_and_deviation(rows: Array) -> tuple[Array, Array]:

@@ -142,6 +142,11 @@ def test_a_product_of_two_layers_has_no_weights() -> None:
         weights_of(model, "y")
 
 
+def test_a_namesake_of_another_domain_has_no_weights() -> None:
+    with pytest.raises(NotAcceptable, match=r"'y' \(Conv\) has no kernel"):
+        weights_of(one_node("Conv", (1, 4, 4), {}, domain="my"), "y")
+
+
 def test_an_unknown_layer_is_unknown() -> None:
     with pytest.raises(UnknownName):
         weights_of(classic(), "conv9")

@@ -387,3 +387,8 @@ async def test_several_inputs_are_fed_by_name() -> None:
     found = await lane.compute({"b": np.ones((1, 2), np.float32), "a": np.zeros((1, 2), np.float32)}, ["y"])
     np.testing.assert_array_equal(found.maps["y"], [[-1, -1]])
     await lane.close()
+
+
+def test_a_zero_has_no_sign() -> None:
+    found = statistics(np.full((1, 2), -0.0, np.float32))
+    assert {math.copysign(1, column[0]) for column in (found.mean, found.min, found.max)} == {1.0}
