@@ -16,11 +16,11 @@ from torch import nn
 from service.errors import ConvscopeError
 from service.inference.contract.card import METADATA_KEY, Calibration, Golden, ModelCard, OutputCard, Parity, Provenance
 from training.calibration import reliability
+from training.checkpoint import keep
 from training.config import Recipe, as_values, command
 from training.data.examples import DataSet, Examples, Task
 from training.deployed import Deployed
 from training.evaluate import Probabilities, Report, by_onnx, by_torch, per_label, predict, report
-from training.loop import keep
 from training.naming import name_after_modules
 from training.parity import layer_differences
 from training.runs import Run, load

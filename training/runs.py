@@ -12,10 +12,11 @@ from torch import nn
 from service.errors import ConvscopeError
 from service.inference.contract.card import InputCard
 from training.calibration import fitted_temperature
+from training.checkpoint import CHECKPOINT
 from training.config import Recipe, as_values
 from training.data.examples import Examples, Task
 from training.deployed import Deployed
-from training.loop import CHECKPOINT, Outcome, logits_of
+from training.loop import Outcome, logits_of
 from training.networks.table import build
 
 RECORD = "run.json"
@@ -37,6 +38,8 @@ class Run:
     validation_accuracy: float
     interrupted: bool
     temperature: float = 1.0  # fitted on the validation split
+    start: str = ""  # flag of the weights that it began with
+    origin: str = ""  # which those are, in one line
 
     def network(self) -> nn.Module:
         """Build the network with the checkpoint's weights, in evaluation mode. Raises RunMissing."""

@@ -154,11 +154,11 @@ def test_a_split_that_leaves_nothing_to_learn_from_is_refused() -> None:
 
 def test_augmentation_keeps_shape_and_dtype_and_changes_pictures(examples: Callable[[int, int], Examples]) -> None:
     pixels = examples(30, 1).inputs
-    augmented = augmentation(Recipe(), pixels.shape[1:])(pixels)
+    augmented = augmentation(Recipe(), pixels.shape[1:], 1)(pixels, 0)
     assert (augmented.shape, augmented.dtype) == (pixels.shape, torch.uint8)
     assert not torch.equal(augmented, pixels)
 
 
 def test_augmentation_switched_off_changes_nothing(examples: Callable[[int, int], Examples]) -> None:
     pixels = examples(30, 1).inputs
-    assert torch.equal(augmentation(Recipe(shift=0, erase=0), pixels.shape[1:])(pixels), pixels)
+    assert torch.equal(augmentation(Recipe(shift=0, erase=0), pixels.shape[1:], 1)(pixels, 0), pixels)

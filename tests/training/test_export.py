@@ -13,10 +13,12 @@ from torch import nn
 from service.inference.contract.card import METADATA_KEY, ModelCard
 from tests.training.conftest import FASHION, TINY, settled
 from training import export as exporting
+from training.checkpoint import CHECKPOINT, keep
 from training.data.examples import Examples
 from training.evaluate import by_onnx
 from training.export import MODEL, WEIGHTS, ExportRefused, export, exported_recipe
-from training.loop import CHECKPOINT, Epoch, Outcome, keep
+from training.learner import Epoch
+from training.loop import Outcome
 from training.networks.table import build
 from training.runs import Run, record
 

@@ -9,9 +9,12 @@ from safetensors.torch import load_file
 
 from tests.training.conftest import FASHION, TINY
 from training import loop
+from training.checkpoint import CHECKPOINT, CURVE, keep
 from training.data.augmentation import whose_turn
 from training.data.examples import Examples
-from training.loop import CHECKPOINT, CURVE, NothingKept, judge, one_cycle, train
+from training.distributed import Group
+from training.learner import one_cycle
+from training.loop import NothingKept, judge, train
 from training.networks.table import build
 from training.runs import load
 
@@ -121,14 +124,14 @@ def test_an_interruption_while_writing_leaves_the_checkpoint_before(
 
     monkeypatch.setattr(Path, "write_bytes", cut)
     with pytest.raises(KeyboardInterrupt):
-        loop.keep(build(TINY, FASHION.task), tmp_path / "run" / CHECKPOINT)
+        keep(build(TINY, FASHION.task), tmp_path / "run" / CHECKPOINT)
     assert weights(tmp_path / "run").keys() == before.keys()
 
 
 def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
     made = examples(70, 1)
     numbered = Examples(made.inputs, torch.arange(70))
-    batches = list(loop.shuffled(numbered, TINY, 1))
+    batches = list(loop.shuffled(numbered, TINY, 1, Group()))
     assert [len(batch.targets) for batch in batches] == [32, 32, 6]
     order = torch.cat([batch.targets for batch in batches]).tolist()
     assert sorted(order) == list(range(70)) != order
@@ -146,7 +149,7 @@ def test_all_or_no_pictures_are_mirrored_left_to_right(examples: Make, flip: flo
     made = examples(40, 1)
     numbered = Examples(made.inputs, torch.arange(40))
     recipe = replace(TINY, flip=flip, shift=0, erase=0.0)
-    [seen] = loop.shuffled(numbered, replace(recipe, batch=40), 1)
+    [seen] = loop.shuffled(numbered, replace(recipe, batch=40), 1, Group())
     expected = made.inputs[seen.targets]
     assert torch.equal(seen.inputs, expected.flip(2) if mirrored else expected)
 

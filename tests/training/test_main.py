@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import REFUSED, main
+from training.checkpoint import CHECKPOINT, CURVE
 from training.commands.places import INTERRUPTED
 from training.data.examples import DataSet, Examples
-from training.loop import CHECKPOINT, CURVE, train
+from training.loop import train
 from training.runs import RECORD, read
 
 SMALL = ["--width", "2", "--epochs", "1", "--held-out", "40"]

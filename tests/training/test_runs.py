@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from tests.training.conftest import FASHION, TINY
+from training.checkpoint import CHECKPOINT, keep
 from training.data.examples import Examples
-from training.loop import CHECKPOINT, Epoch, Outcome, keep
+from training.learner import Epoch
+from training.loop import Outcome
 from training.networks.table import build
 from training.runs import RECORD, RunMissing, following, load, newest, read, record
 

@@ -7,20 +7,27 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from training.config import Recipe
+from training.random import seeded
 
 TOGETHER = 4  # examples that share one random draw: v2 draws once a call, and a call for each picture is slow
 
 
-def augmentation(recipe: Recipe, shape: torch.Size) -> Callable[[Tensor], Tensor]:
+def augmentation(recipe: Recipe, shape: torch.Size, epoch: int) -> Callable[[Tensor, int], Tensor]:
     """Random shifting, and for pictures erasing, of inputs [count, *shape], channels last, as the recipe says.
 
-    Draws from torch's global generator. Same shape and dtype out.
+    What it makes of an example depends on the seed, the epoch and the example's place in it: `augment(inputs, place)`
+    wants the place of the first. It seeds torch's global generator of the CPU, from which v2 draws. Same shape and
+    dtype out.
     """
     transform = _of_pictures(recipe, shape) if len(shape) == 3 else _of_others(recipe, shape)
 
-    def augment(inputs: Tensor) -> Tensor:
-        groups = torch.split(inputs.movedim(-1, 1), TOGETHER)
-        return torch.cat([transform(group) for group in groups]).movedim(1, -1)
+    def augment(inputs: Tensor, place: int) -> Tensor:
+        cuts = tuple(range(TOGETHER - place % TOGETHER, len(inputs), TOGETHER))
+        done = []
+        for number, group in enumerate(torch.tensor_split(inputs.movedim(-1, 1), cuts), place // TOGETHER):
+            seeded(torch.default_generator, recipe.seed, epoch, number)
+            done.append(transform(group))
+        return torch.cat(done).movedim(1, -1)
 
     return augment
 
