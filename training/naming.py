@@ -21,6 +21,7 @@ import onnx
 from service.inference.graph.layers import FOLDED_KEY
 
 SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+NOWHERE = "_empty_nn_module_stack_from_metadata_hook"  # the exporter's word for the scope of a tensor's own shape
 
 
 def name_after_modules(model: onnx.ModelProto, modules: Iterable[str], wrapper: str) -> None:
@@ -43,7 +44,8 @@ def name_after_modules(model: onnx.ModelProto, modules: Iterable[str], wrapper: 
 def _scope(node: onnx.NodeProto, wrapper: str) -> str:
     """The innermost module around a node, without the wrapper; "" for the wrapper itself and the whole network."""
     scopes = next((item.value for item in node.metadata_props if item.key == SCOPES_KEY), "['', '']")
-    return _without(wrapper, ast.literal_eval(scopes)[-2])
+    scope: str = ast.literal_eval(scopes)[-2]
+    return "" if scope == NOWHERE else _without(wrapper, scope)
 
 
 def _without(wrapper: str, name: str) -> str:

@@ -10,13 +10,18 @@ from torch import Tensor, nn
 Floats = NDArray[np.float32]
 
 
-def layer_differences(model: onnx.ModelProto, network: nn.Module, inputs: NDArray[np.generic]) -> dict[str, float]:
+def layer_differences(
+    model: onnx.ModelProto, network: nn.Module, inputs: NDArray[np.generic], wrapper: str = ""
+) -> dict[str, float]:
     """How far each layer named after a module is from that module's output, as a share of its largest magnitude.
 
     `inputs` is a batch of the network's input. Infinite where the shapes differ, or where the module yields only zeros
-    and the layer does not.
+    and the layer does not. Where layers are named without the attribute that holds them, `wrapper` is its name.
     """
     modules = module_outputs(network, inputs)
+    if wrapper:
+        within = f"{wrapper}."
+        modules = {name.removeprefix(within): value for name, value in modules.items() if name.startswith(within)}
     layers = layer_outputs(model, inputs)
     return {name: _difference(layers[name], modules[name]) for name in layers if name in modules}
 

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from service.errors import UnknownName
+from service.errors import InvalidRequest, UnknownName
 from tests.training.conftest import FASHION
 from training.config import RECIPES, Recipe
+from training.data.table import SIGNAL
 from training.networks.table import build, parameters
 
 
@@ -35,3 +38,15 @@ def test_activations_leave_their_input_as_hooks_saw_it() -> None:
 def test_an_unknown_network_names_the_known_ones() -> None:
     with pytest.raises(UnknownName, match="plain"):
         build(Recipe(network="plane"), FASHION.task)
+
+
+@pytest.mark.parametrize("network", ["residual", "whitened", "torchvision:resnet18"])
+def test_a_network_for_pictures_refuses_signals(network: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"network {network} takes pictures, and the data holds signals"):
+        build(Recipe(network=network), replace(FASHION.task, input=SIGNAL))
+
+
+def test_inputs_too_small_for_the_poolings_are_refused() -> None:
+    small = FASHION.task.input.model_copy(update={"size": (28, 7)})
+    with pytest.raises(InvalidRequest, match="halves extents three times, and 28 x 7 leave nothing"):
+        build(Recipe(), replace(FASHION.task, input=small))
