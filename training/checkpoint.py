@@ -58,14 +58,20 @@ def save_state(learner: Learner, path: Path) -> None:
 
 def restore(learner: Learner, folder: Path) -> None:
     """Bring `learner` to where `store` left it in `folder`, if it did: every process to what the leader finds."""
-    path = folder / STATE
-    found = torch.load(path, map_location="cpu", weights_only=True) if learner.group.leads and path.exists() else None
-    state: dict[str, Any] | None = learner.group.shared(found)
+    state = learner.group.led(lambda: read_state(folder / STATE))
     if state is None:
         return
     for name in STATEFUL:
         getattr(learner, name).load_state_dict(state[name])
     learner.rows = [Epoch(**row) for row in state["rows"]]
     learner.kernels = state["kernels"]
-    if learner.group.leads:
+    if learner.group.leads and learner.rows:
         publish(learner, folder)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """Read what `save_state` wrote, if it did."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state

@@ -2,11 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import distributed, nn
@@ -19,6 +20,7 @@ from service.errors import ConvscopeError, InvalidRequest
 T = TypeVar("T")
 
 CPU = torch.device("cpu")
+PATIENCE = timedelta(hours=2)  # with a leader that goes on alone, as to judge; a dead process shows at once
 LOST = 2  # the status of a process whose group broke
 
 
@@ -32,6 +34,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
+    local: int = 0  # its number among those on the same machine
     device: torch.device = CPU
     told_to_stop: bool = False
 
@@ -56,13 +59,22 @@ class Group:
         """Sum `values` over all processes, each by its place."""
         return self._reduced(values, distributed.ReduceOp.SUM)
 
-    def shared(self, value: T) -> T:
-        """Give every process the leader's `value`; the others' are dropped."""
+    def led(self, work: Callable[[], T]) -> T:
+        """Let the leader do `work`, and give every process what comes of it."""
         if self.size == 1:
-            return value
-        values = [value]
-        distributed.broadcast_object_list(values, src=0, device=self.device)
-        return values[0]
+            return work()
+        answers = [work() if self.leads else None]
+        distributed.broadcast_object_list(answers, src=0, device=self.device)
+        return cast("T", answers[0])
+
+    @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """On each machine one process goes ahead, the others follow: what it has to download they find."""
+        if self.size > 1 and self.local:
+            distributed.barrier()
+        yield
+        if self.size > 1 and not self.local:
+            distributed.barrier()
 
     def heed(self) -> None:
         """Stop here, every process after the same step, if any was told to. Raises KeyboardInterrupt."""
@@ -85,14 +97,15 @@ def joined() -> Iterator[Group]:
     Only the leader's standard output is heard. An error ends all, and the process that met it first says what it was.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    device = own_device(int(os.environ.get("LOCAL_RANK", "0")))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = own_device(local)
     if size == 1:
         yield Group(device=device)
         return
     store, _, _ = next(rendezvous("env://"))
     backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
-    group = Group(rank, size, device)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    group = Group(rank, size, local, device)
     try:
         with silent(not group.leads):
             yield group
@@ -109,9 +122,10 @@ def own_device(number: int) -> torch.device:
     """Choose the GPU of that number where there are GPUs, else the CPU. Raises InvalidRequest."""
     if not torch.cuda.is_available():
         return CPU
-    if number >= torch.cuda.device_count():
+    there = torch.cuda.device_count()
+    if number >= there:
         raise InvalidRequest(
-            f"--nproc-per-node: each process takes a GPU, of which there are {torch.cuda.device_count()}"
+            f"--nproc-per-node must be at most {there}, the GPUs of this machine: each process takes one"
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

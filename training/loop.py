@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from service.errors import ConvscopeError
 from training.calibration import loss_of
-from training.checkpoint import restore, store
+from training.checkpoint import STATE, restore, save_state, store
 from training.config import Recipe
 from training.data.augmentation import augmentation, mirrored, whose_turn
 from training.data.examples import Examples, Task
@@ -94,6 +94,8 @@ def train(
     steps = -(-len(training.targets) // recipe.batch)
     learner = prepare(recipe, task, training, steps, group, begin or {})
     restore(learner, folder)
+    if group.leads and not learner.rows:
+        save_state(learner, folder / STATE)
     interrupted = False
     try:
         with stopping(group), progress(learner, steps) as bar:
@@ -101,7 +103,7 @@ def train(
                 bar.set_description(f"epoch {number}/{recipe.epochs}")
                 seed_all(recipe.seed, number, group.rank)
                 learnt = learn(learner, shuffled(training, recipe, number, group), bar)
-                judged = group.shared(judge(learner.averaged, validation) if group.leads else (0.0, 0.0))
+                judged = group.led(lambda: judge(learner.averaged, validation))
                 learner.note(Epoch(number, *learnt, *judged))
                 bar.write(f"epoch {number}: validation accuracy {judged[1]:.2%}")
                 if group.leads:

@@ -1,10 +1,12 @@
 """Numbered folders: runs/<name>/<n>/ with a training run's recipe, curve and checkpoint; models/<name>/<n>/ alike."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -12,10 +14,11 @@ from torch import nn
 from service.errors import ConvscopeError
 from service.inference.contract.card import InputCard
 from training.calibration import fitted_temperature
-from training.checkpoint import CHECKPOINT
+from training.checkpoint import CHECKPOINT, STATE
 from training.config import Recipe, as_values
 from training.data.examples import Examples, Task
 from training.deployed import Deployed
+from training.distributed import CPU
 from training.loop import Outcome, logits_of
 from training.networks.table import build
 
@@ -50,27 +53,54 @@ class Run:
         return Deployed(self.network(), self.task, self.temperature)
 
 
-def record(folder: Path, name: str, recipe: Recipe, task: Task, outcome: Outcome, validation: Examples) -> Run:
+def record(
+    folder: Path,
+    name: str,
+    recipe: Recipe,
+    task: Task,
+    outcome: Outcome,
+    validation: Examples,
+    start: str = "",
+    origin: str = "",
+    device: torch.device = CPU,
+) -> Run:
     """Fit the temperature of what a run left in `folder`, and write all that is known of it beside the checkpoint."""
-    temperature = fitted_temperature(logits_of(load(recipe, task, folder / CHECKPOINT), validation), validation.targets)
+    logits = logits_of(load(recipe, task, folder / CHECKPOINT).to(device), validation)
+    temperature = fitted_temperature(logits, validation.targets)
     best = outcome.best
-    run = Run(folder, name, recipe, task, best.epoch, best.validation_accuracy, outcome.interrupted, temperature)
-    values = asdict(run) | {"recipe": as_values(recipe), "task": asdict(task) | {"input": task.input.model_dump()}}
+    kept = best.epoch, best.validation_accuracy, outcome.interrupted
+    run = Run(folder, name, recipe, task, *kept, temperature, start, origin)
+    values = asdict(run) | as_json(recipe, task)
     del values["folder"]
-    (folder / RECORD).write_text(json.dumps(values, indent=2) + "\n")
+    write_json(folder / RECORD, values)
+    if not outcome.interrupted:
+        (folder / STATE).unlink(missing_ok=True)
     return run
+
+
+def as_json(recipe: Recipe, task: Task) -> dict[str, object]:
+    """A recipe and a task as JSON has them."""
+    return {"recipe": as_values(recipe), "task": asdict(task) | {"input": task.input.model_dump()}}
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Write a file of JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n")
+    partial.replace(path)
 
 
 def read(folder: Path) -> Run:
     """Read a run's record. Raises RunMissing."""
     try:
         values = json.loads((folder / RECORD).read_text())
-        return Run(folder=folder, **values | {"recipe": Recipe(**values["recipe"]), "task": _task(values["task"])})
+        return Run(folder=folder, **values | {"recipe": Recipe(**values["recipe"]), "task": task_of(values["task"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunMissing(f"{folder} holds no finished run of `python -m training train`") from error
 
 
-def _task(values: dict[str, Any]) -> Task:
+def task_of(values: dict[str, Any]) -> Task:
+    """Read a task as `as_json` writes it."""
     sequences = {name: tuple(values[name]) for name in ("labels", "mean", "std")}
     return Task(input=InputCard(**values["input"]), **sequences)
 
