@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
+from service.inference.contract.card import Quantisation
 from training.commands.places import add_places
 from training.config import Recipe
 from training.data.table import data_set
 from training.evaluate import Predictor, by_onnx, by_torch, predict, report
-from training.export import MODEL, WEIGHTS, exported, exported_recipe
+from training.export import MODEL, WEIGHTS, card_of, exported, exported_recipe
 from training.runs import newest, read
 
 ABOUT = "measure a version's weights and its ONNX file on the test set"
@@ -30,9 +31,19 @@ def run_evaluate(options: argparse.Namespace) -> int:
     parent = options.models / options.name
     folder = parent / str(options.version) if options.version is not None else newest(parent, MODEL)
     recipe = exported_recipe(folder / MODEL)
-    show(f"{folder / WEIGHTS}, by PyTorch", by_torch(exported(folder)), recipe, options.data_dir)
+    made = int8_form(folder / MODEL)
+    if made:
+        print(f"{folder} is the INT8 form of {made.source}: no weights of its own for PyTorch")
+    else:
+        show(f"{folder / WEIGHTS}, by PyTorch", by_torch(exported(folder)), recipe, options.data_dir)
     show(f"\n{folder / MODEL}, by onnxruntime", by_onnx(folder / MODEL), recipe, options.data_dir)
     return 0
+
+
+def int8_form(file: Path) -> Quantisation | None:
+    """How a file was quantised, if it was."""
+    provenance = card_of(file).provenance
+    return provenance.quantised if provenance else None
 
 
 def show(title: str, predictor: Predictor, recipe: Recipe, data_dir: Path) -> None:

@@ -65,6 +65,17 @@ class OutputCard(Part):
     )
 
 
+class Quantisation(Part):
+    """How a file of 8-bit integers was made of a float one."""
+
+    source: str = Field(description="the float model and its version: NAME/VERSION")
+    sha256: str = Field(description="of the float file, its first digits")
+    method: str
+    count: PositiveInt = Field(description="training inputs that the ranges of activations were read off")
+    command: str
+    versions: dict[str, str]
+
+
 class Provenance(Part):
     """Where the weights come from, so that they can be made again."""
 
@@ -74,6 +85,7 @@ class Provenance(Part):
     seed: int
     versions: dict[str, str]
     command: str
+    quantised: Quantisation | None = None
 
 
 class Evaluation(Part):
@@ -94,9 +106,9 @@ class Calibration(Part):
 
 
 class Parity(Part):
-    """How far onnxruntime and PyTorch differ on the same inputs, in probability."""
+    """How far the file and what it was made of differ on the same inputs, in probability."""
 
-    reference: str
+    reference: str = Field(description="PyTorch; for a quantised file, the float one")
     largest_difference: float
     count: PositiveInt
 

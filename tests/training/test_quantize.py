@@ -1,0 +1,352 @@
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+from onnxruntime.quantization import quantize_static
+
+from service.inference.contract.card import METADATA_KEY
+from service.inference.graph.layers import Graph
+from service.inference.serving.model import open_session
+from service.inference.serving.proof import prove
+from service.inference.serving.providers import Providers
+from tests.training.conftest import FASHION, TINY, settled
+from training import quantize as quantising
+from training.__main__ import REFUSED, main
+from training.data.examples import Examples
+from training.data.table import data_set
+from training.deployed import Deployed
+from training.evaluate import Report, by_onnx, predict
+from training.export import MODEL, card_of, to_onnx
+from training.networks.table import build
+from training.parity import layer_outputs
+from training.quantize import Judged, QuantisationRefused, calibration, in_int8, is_int8, layer_names, quantisable
+
+WARMTH = 1.7
+
+Pixels = NDArray[np.generic]
+
+
+@pytest.fixture(scope="session")
+def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with a small network that has learnt its stripes."""
+    folder = tmp_path_factory.mktemp("trained")
+    runs = ["--runs", str(folder / "runs"), "--models", str(folder / "models"), "--data-dir", str(data_dir)]
+    recipe = ["--width", "2", "--epochs", "3", "--held-out", "40", "--averaging", "0.5", "--label-smoothing", "0.3"]
+    assert main(["train", *runs, *recipe, "--batch", "16", "--export"]) == 0
+    return folder / "models"
+
+
+@pytest.fixture(scope="session")
+def quantised(trained: Path, data_dir: Path) -> Path:
+    """The same with its INT8 form, to look at."""
+    places = ["--models", str(trained), "--data-dir", str(data_dir)]
+    assert main(["quantize", *places, "--examples", "90", "--tolerance", "50"]) == 0
+    return trained
+
+
+@pytest.fixture
+def models(trained: Path, tmp_path: Path) -> Path:
+    version = tmp_path / "models" / "fashion-mnist" / "1"
+    version.mkdir(parents=True)
+    (version / MODEL).write_bytes((trained / "fashion-mnist" / "1" / MODEL).read_bytes())
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def places(models: Path, data_dir: Path) -> list[str]:
+    return ["--models", str(models), "--data-dir", str(data_dir)]
+
+
+@pytest.fixture
+def graph(models: Path) -> onnx.ModelProto:
+    return onnx.load(models / "fashion-mnist/1" / MODEL)
+
+
+@pytest.fixture
+def pixels(examples: Callable[[int, int], Examples]) -> Pixels:
+    return examples(50, 4).inputs.numpy()
+
+
+def reading(model: onnx.ModelProto, name: str) -> set[str]:
+    return {node.op_type for node in model.graph.node if name in node.input}
+
+
+def test_the_written_file_is_alone_and_says_how_it_was_made(quantised: Path) -> None:
+    source, folder = quantised / "fashion-mnist/1" / MODEL, quantised / "fashion-mnist-int8/1"
+    assert [path.name for path in folder.iterdir()] == [MODEL]
+    assert [path.name for path in folder.parent.iterdir()] == ["1"]
+    before, after = card_of(source), card_of(folder / MODEL)
+    assert before.provenance is not None
+    assert after.provenance is not None
+    made = after.provenance.quantised
+    assert made is not None
+    assert (made.source, made.count) == ("fashion-mnist/1", 90)
+    assert made.command == "python -m training quantize fashion-mnist --version 1 --examples 90 --tolerance 50"
+    assert hashlib.sha256(source.read_bytes()).hexdigest().startswith(made.sha256)
+    assert len(made.sha256) == 12
+    assert set(made.versions) == {"numpy", "onnx", "onnxruntime"}
+    assert after.provenance.model_copy(update={"quantised": None}) == before.provenance
+    assert before.provenance.quantised is None
+    same = {"task", "labels", "input", "output"}
+    assert after.model_dump(include=same) == before.model_dump(include=same)
+    assert [entry.key for entry in onnx.load(folder / MODEL).metadata_props] == [METADATA_KEY]
+
+
+def test_everything_that_was_measured_is_measured_again(quantised: Path, data_dir: Path) -> None:
+    source, file = (quantised / name / "1" / MODEL for name in ("fashion-mnist", "fashion-mnist-int8"))
+    test = FASHION.read_test(data_dir)
+    before, after = (predict(by_onnx(path), test) for path in (source, file))
+    card, float_card = card_of(file), card_of(source)
+    right = after.argmax(1) == test.targets.numpy()
+    assert card.evaluation is not None
+    assert (card.evaluation.accuracy, card.evaluation.count) == (right.mean(), 60)
+    assert card.parity is not None
+    assert card.parity.largest_difference == np.abs(after - before).max() > 1e-4
+    assert card.parity.reference.startswith("fashion-mnist/1, float32, sha256 ")
+    assert card.parity.count == 60
+    assert card.tolerance == 0.05
+    assert len(card.golden) == 4
+    for index, golden in enumerate(card.golden):
+        assert (golden.array("uint8") == test.inputs[index].numpy()).all()
+        assert np.allclose(golden.output, after[index], rtol=0, atol=1e-6)
+    assert card.calibration is not None
+    assert float_card.calibration is not None
+    assert card.calibration.temperature == float_card.calibration.temperature != 1
+    assert card.calibration == calibration(card.calibration.temperature, after, test)
+
+
+def test_a_power_undoes_the_temperature(examples: Callable[[int, int], Examples]) -> None:
+    test, logits = examples(60, 2), 3 * torch.randn(60, 10, generator=torch.Generator().manual_seed(1))
+    warm, plain = ((logits / warmth).softmax(1).numpy() for warmth in (WARMTH, 1.0))
+    found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
+    assert found.error_before == pytest.approx(without.error_after, abs=1e-6)
+    assert found.error_after != pytest.approx(found.error_before, abs=1e-3)
+    assert (found.temperature, found.count) == (WARMTH, 60)
+
+
+def test_a_power_undoes_the_temperature_of_yes_or_no(examples: Callable[[int, int], Examples]) -> None:
+    test, logits = examples(60, 2), 3 * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
+    test = Examples(test.inputs, test.targets % 2)
+    warm, plain = ((logits / warmth).sigmoid().numpy() for warmth in (WARMTH, 1.0))
+    found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
+    assert found.error_before == pytest.approx(without.error_after, abs=1e-6)
+
+
+def test_the_service_takes_the_file_by_its_proof(quantised: Path) -> None:
+    file = quantised / "fashion-mnist-int8/1" / MODEL
+    model, doubt = prove(open_session(str(file), Providers.of("cpu"), threads=1), card_of(file))
+    assert doubt is None
+    assert model.batches
+
+
+def test_every_layer_keeps_its_name_its_row_and_nearly_its_numbers(graph: onnx.ModelProto, pixels: Pixels) -> None:
+    made = in_int8(graph, pixels)
+    before, after = Graph.of(graph), Graph.of(made)
+    for name, row in before.rows.items():
+        assert replace(after.rows[name], inputs=row.inputs) == row
+    assert after.rows["stem.norm"].folded == ("stem.conv",)
+    assert after.totals.parameters == before.totals.parameters
+    assert after.totals.macs == before.totals.macs
+    ours, theirs = (layer_outputs(model, pixels) for model in (made, graph))
+    for name, values in theirs.items():
+        near = ours[name].astype(np.float64).ravel() @ values.astype(np.float64).ravel()
+        assert near / np.linalg.norm(ours[name]) / np.linalg.norm(values) > 0.99, name
+
+
+def test_preprocessing_temperature_and_softmax_stay_float(graph: onnx.ModelProto, pixels: Pixels) -> None:
+    made = in_int8(graph, pixels)
+    for name in ("pixels", "input.planes", "input.scaled.cast", "input.scaled.sub"):
+        assert not reading(made, name) & {"QuantizeLinear", "DequantizeLinear"}, name
+    assert reading(made, "input.scaled") == {"QuantizeLinear"}
+    assert reading(made, "head") == {"Div"}
+    assert "QuantizeLinear" not in reading(made, "temperature.div")
+    assert reading(made, "stem.norm") == reading(made, "stem.relu") == {"QuantizeLinear"}
+
+
+def test_weights_are_signed_and_scaled_per_channel_activations_unsigned(graph: onnx.ModelProto, pixels: Pixels) -> None:
+    made = in_int8(graph, pixels)
+    held = {tensor.name: tensor for tensor in made.graph.initializer}
+    weights = [name for name in held if name.endswith(".weight_quantized")]
+    assert len(weights) == 6
+    for name in weights:
+        kernel = held[name]
+        assert kernel.data_type == onnx.TensorProto.INT8
+        assert np.abs(onnx.numpy_helper.to_array(kernel).astype(int)).max() == 127
+        scale = held[name.replace("_quantized", "_scale")]
+        assert list(scale.dims) == [10 if name.startswith("head") else kernel.dims[0]]
+    assert held["stem.relu_zero_point"].data_type == onnx.TensorProto.UINT8
+
+
+def test_what_lies_between_is_quantised_whatever_the_network() -> None:
+    """Of the network that has normalisations left over behind a pooling, and computed extents."""
+    task = data_set("cifar10").task
+    recipe = replace(TINY, data="cifar10", network="whitened")
+    torch.manual_seed(1)
+    model = to_onnx(Deployed(settled(build(recipe, task)), task, WARMTH), task)
+    inside, last = quantisable(model.graph)
+    assert {"stem.whitening", "stage1.norm1", "stage3.relu2", "flatten", "head"} <= inside
+    assert not {name for name in inside if name.startswith(("input.", "temperature.", "_", "probabilities"))}
+    assert last == ["Gemm"]
+    random = torch.randint(0, 256, (20, *task.input.shape), generator=torch.Generator().manual_seed(2))
+    made = in_int8(model, random.to(torch.uint8).numpy())
+    assert layer_names(model) <= layer_names(made)
+    held = {tensor.name: tensor for tensor in made.graph.initializer}
+    assert list(held["stage1.norm1.weight_scale"].dims) == list(held["stage1.norm1.weight_quantized"].dims)
+
+
+def test_last_are_all_products_that_no_other_reads() -> None:
+    weights = [helper.make_tensor(name, 1, [2, 2], [1.0] * 4) for name in ("a", "b", "c")]
+    nodes = [
+        helper.make_node("Abs", ["x"], ["before"], "before"),
+        helper.make_node("MatMul", ["before", "a"], ["first"], "first"),
+        helper.make_node("Relu", ["first"], ["between"], "between"),
+        helper.make_node("Abs", ["x"], ["aside"], "aside"),
+        helper.make_node("Gemm", ["between", "b"], ["one"], "one"),
+        helper.make_node("MatMul", ["between", "c"], ["other"], "other"),
+        helper.make_node("Add", ["one", "aside"], ["y"], "y"),
+    ]
+    shape = [helper.make_tensor_value_info(name, 1, ["N", 2]) for name in ("x", "y", "other")]
+    inside, last = quantisable(helper.make_graph(nodes, "g", shape[:1], shape[1:], weights))
+    assert inside == {"first", "between", "one", "other"}
+    assert last == ["Gemm", "MatMul"]
+
+
+def test_the_same_command_writes_the_same_bytes_as_the_next_version(
+    places: list[str], models: Path, quantised: Path
+) -> None:
+    (models / "fashion-mnist-int8/4").mkdir(parents=True)
+    assert main(["quantize", *places, "--examples", "90", "--tolerance", "50"]) == 0
+    files = [folder / MODEL for folder in (quantised / "fashion-mnist-int8/1", models / "fashion-mnist-int8/5")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_more_than_the_tolerance_is_refused_with_both_accuracies(
+    places: list[str], models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = quantising.in_int8
+
+    def spoilt(*arguments: object) -> onnx.ModelProto:
+        model = original(*arguments)  # type: ignore[arg-type]
+        for tensor in model.graph.initializer:
+            if tensor.name == "stem.relu_scale":
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(30, np.float32), tensor.name))
+        return model
+
+    monkeypatch.setattr(quantising, "in_int8", spoilt)
+    assert main(["quantize", *places]) == REFUSED
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: fashion-mnist/1 recognises [\d.]+% of the test set, its INT8 form [\d.]+%: [\d.]+ points less, "
+        r"and --tolerance allows 0\.5; nothing is written\n",
+        said,
+    )
+    assert not (models / "fashion-mnist-int8").exists()
+
+
+def test_a_fall_of_just_the_tolerance_is_allowed() -> None:
+    reports = [Report(("a", "b"), np.array([[right, 1000 - right], [0, 0]])) for right in (910, 905)]
+    assert Judged(*reports).fall == 0.5
+    assert Judged(*reversed(reports)).fall == -0.5
+
+
+def test_ranges_are_read_off_training_examples_that_chose_nothing(
+    places: list[str], models: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Pixels] = []
+    original = quantising.in_int8
+
+    def watched(model: onnx.ModelProto, inputs: Pixels) -> onnx.ModelProto:
+        seen.append(inputs)
+        return original(model, inputs)
+
+    monkeypatch.setattr(quantising, "in_int8", watched)
+    assert main(["quantize", *places, "--examples", "1000", "--tolerance", "50"]) == 0
+    training = {picture.tobytes() for picture in FASHION.read_training(data_dir).inputs.numpy()}
+    used = {picture.tobytes() for picture in seen[0]}
+    assert len(used) == 160  # of 200, less 40 held out
+    assert used < training
+    provenance = card_of(models / "fashion-mnist-int8/1" / MODEL).provenance
+    assert provenance is not None
+    assert provenance.quantised is not None
+    assert provenance.quantised.count == 160
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--tolerance", "-1"], "--tolerance must be at least 0, not -1"),
+        (["--tolerance", "nan"], "--tolerance must be at least 0, not nan"),
+        (["--examples", "0"], "--examples must be at least 1, not 0"),
+        (["--version", "7"], "is not there, or holds no card"),
+    ],
+)
+def test_a_refusal_is_one_line(
+    places: list[str], flags: list[str], sentence: str, capsys: pytest.CaptureFixture[str], models: Path
+) -> None:
+    assert main(["quantize", *places, *flags]) == REFUSED
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not (models / "fashion-mnist-int8").exists()
+
+
+def test_what_is_int8_already_is_refused(quantised: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["--models", str(quantised), "--data-dir", str(data_dir)]
+    assert main(["quantize", "fashion-mnist-int8", *places]) == REFUSED
+    assert "is INT8 already" in capsys.readouterr().err
+    assert not (quantised / "fashion-mnist-int8-int8").exists()
+    model = onnx.load(quantised / "fashion-mnist-int8/1" / MODEL)
+    assert is_int8(model)
+    with pytest.raises(QuantisationRefused, match="quantised already"):
+        in_int8(model, np.zeros((1, 28, 28, 1), np.uint8))
+
+
+def test_a_lost_layer_is_refused(graph: onnx.ModelProto, pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(*arguments: object, **options: object) -> None:
+        quantize_static(*arguments, **{**options, "extra_options": {}})
+
+    monkeypatch.setattr(quantising, "quantize_static", careless)
+    with pytest.raises(QuantisationRefused, match=r"layers are lost in quantisation: stage1\.norm1, .*stem\.norm$"):
+        in_int8(graph, pixels)
+
+
+def test_nothing_is_said_that_nobody_asked(
+    places: list[str], models: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["quantize", *places, "--tolerance", "50"]) == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert said.out.startswith("accuracy ")
+    size = (models / "fashion-mnist-int8/1" / MODEL).stat().st_size
+    assert f"INT8: {size:,} bytes\nwritten: " in said.out
+    assert not caplog.records
+
+
+def test_an_int8_version_is_evaluated_by_onnxruntime_alone(
+    quantised: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--models", str(quantised), "--data-dir", str(data_dir)]
+    assert main(["evaluate", "fashion-mnist-int8", *places]) == 0
+    text = capsys.readouterr().out
+    assert "INT8 form of fashion-mnist/1: no weights of its own for PyTorch" in text
+    assert "by PyTorch\n" not in text
+    assert len(re.findall(r"accuracy \S+ on 60 inputs", text)) == 1
+
+
+def test_a_card_without_calibration_gets_none(places: list[str], models: Path, graph: onnx.ModelProto) -> None:
+    source = models / "fashion-mnist/1" / MODEL
+    card = card_of(source).model_copy(update={"calibration": None})
+    del graph.metadata_props[:]
+    graph.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
+    source.write_bytes(graph.SerializeToString())
+    assert main(["quantize", *places, "--tolerance", "50"]) == 0
+    assert card_of(models / "fashion-mnist-int8/1" / MODEL).calibration is None

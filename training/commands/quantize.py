@@ -1,0 +1,71 @@
+"""`python -m training quantize`: a version of a model becomes an INT8 model of its own."""
+
+import argparse
+from pathlib import Path
+
+import onnx
+
+from service.errors import InvalidRequest
+from training.commands.places import add_places
+from training.data.examples import split
+from training.data.table import data_set
+from training.export import MODEL, exported_recipe
+from training.quantize import EXAMPLES, QuantisationRefused, is_int8, quantize
+from training.runs import following, newest
+
+ABOUT = "write a version of a model in INT8, as the next version of NAME-int8, unless it is much worse"
+POINTS = 0.5
+
+
+def add_quantize(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's flags."""
+    parser.set_defaults(command=run_quantize)
+    add_places(parser)
+    parser.add_argument("--version", type=int, help="of the float model (the newest)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=POINTS,
+        metavar="POINTS",
+        help="percentage points by which accuracy on the test set may fall (%(default)s)",
+    )
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=EXAMPLES,
+        metavar="COUNT",
+        help="training examples to read the ranges of activations off (%(default)s)",
+    )
+
+
+def run_quantize(options: argparse.Namespace) -> int:
+    """Quantise, measure, and write the model if it is good enough."""
+    if not options.tolerance >= 0:
+        raise InvalidRequest(f"--tolerance must be at least 0, not {options.tolerance}")
+    if options.examples < 1:
+        raise InvalidRequest(f"--examples must be at least 1, not {options.examples}")
+    parent = options.models / options.name
+    source = (parent / str(options.version) if options.version is not None else newest(parent, MODEL)) / MODEL
+    recipe = exported_recipe(source)
+    if is_int8(onnx.load(source)):
+        raise QuantisationRefused(f"{source} is INT8 already: name the float model that it was made of")
+    data = data_set(recipe.data)
+    learnt, _ = split(data.read_training(options.data_dir), recipe.held_out, recipe.seed)
+    inputs = learnt.inputs[: options.examples].numpy()
+    folder = following(options.models / f"{options.name}-int8")
+    judged = quantize(
+        source, inputs, data.read_test(options.data_dir), folder, options.tolerance, command(options, source)
+    )
+    size, before = ((path / MODEL).stat().st_size for path in (folder, source.parent))
+    print(f"{judged.int8}\n\nfloat32: {judged.float32.accuracy:.2%}, {before:,} bytes; INT8: {size:,} bytes")
+    print(f"written: {folder}")
+    return 0
+
+
+def command(options: argparse.Namespace, source: Path) -> str:
+    """Write the command that makes the same file again."""
+    tolerance = f" --tolerance {options.tolerance:g}" if options.tolerance != POINTS else ""
+    return (
+        f"python -m training quantize {options.name} --version {source.parent.name} "
+        f"--examples {options.examples}{tolerance}"
+    )
