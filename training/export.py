@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from service.errors import ConvscopeError
-from service.inference.contract.card import METADATA_KEY, Calibration, Golden, ModelCard, OutputCard, Parity, Provenance
+from service.inference.contract.card import (
+    METADATA_KEY,
+    Calibration,
+    Golden,
+    InputCard,
+    ModelCard,
+    OutputCard,
+    Parity,
+    Provenance,
+)
 from training.calibration import reliability
 from training.checkpoint import keep
 from training.config import Recipe, as_values, command
@@ -72,7 +81,12 @@ def calibration(run: Run, answers: Probabilities, test: Examples) -> Calibration
 
 def to_onnx(deployed: Deployed, task: Task) -> onnx.ModelProto:
     """Make the graph: the card's input, batch first, to probabilities [N, outputs], tensors named after modules."""
-    example = torch.zeros(2, *task.input.shape, dtype=getattr(torch, task.input.dtype))
+    return exported_graph(deployed, task.input)
+
+
+def exported_graph(deployed: nn.Module, card: InputCard) -> onnx.ModelProto:
+    """Export `deployed`, whose attribute `network` holds the network after whose modules tensors are named."""
+    example = torch.zeros(2, *card.shape, dtype=getattr(torch, card.dtype))
     with warnings.catch_warnings():
         # torch.export copies its own tree specifications, which warns of a class that torch itself deprecates
         warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
@@ -81,7 +95,7 @@ def to_onnx(deployed: Deployed, task: Task) -> onnx.ModelProto:
             (example,),
             dynamo=True,
             external_data=False,
-            input_names=[task.input.name],
+            input_names=[card.name],
             output_names=[OUTPUT],
             dynamic_shapes=({0: torch.export.Dim("N")},),
             verbose=False,
@@ -89,7 +103,7 @@ def to_onnx(deployed: Deployed, task: Task) -> onnx.ModelProto:
     if program is None:
         raise ExportRefused("PyTorch's exporter returned nothing")
     model = program.model_proto
-    name_after_modules(model, dict(deployed.network.named_modules()), wrapper="network")
+    name_after_modules(model, dict(deployed.get_submodule("network").named_modules()), wrapper="network")
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -108,14 +122,21 @@ def exported_recipe(path: Path) -> Recipe:
     provenance = card_of(path).provenance
     if provenance is None:
         raise ExportRefused(f"{path} holds no recipe of `python -m training export`")
+    if "module" in provenance.recipe:
+        raise ExportRefused(f"{path} was exported from {provenance.recipe['module']}: no recipe makes its network")
     return Recipe(**provenance.recipe)  # type: ignore[arg-type]
+
+
+def exported_task(path: Path) -> Task:
+    """Read from a model file what it is for. Raises ExportRefused when it was not made here."""
+    card = card_of(path)
+    nothing = (0.0,) * card.input.channels  # the mean and the spread are among the weights
+    return Task(card.labels, card.input, mean=nothing, std=nothing)
 
 
 def exported(folder: Path) -> Deployed:
     """Build in PyTorch what a model's folder holds, of its unfolded weights. Raises ExportRefused, RunMissing."""
-    card = card_of(folder / MODEL)
-    nothing = (0.0,) * card.input.channels  # the mean and the spread are among the weights
-    task = Task(card.labels, card.input, mean=nothing, std=nothing)
+    card, task = card_of(folder / MODEL), exported_task(folder / MODEL)
     temperature = card.calibration.temperature if card.calibration else 1.0
     return Deployed(load(exported_recipe(folder / MODEL), task, folder / WEIGHTS), task, temperature)
 
@@ -138,6 +159,7 @@ def golden(inputs: NDArray[np.generic], answers: Probabilities) -> tuple[Golden,
 
 def provenance(run: Run, data: DataSet) -> Provenance:
     """Where the weights come from; no path of this machine is in it."""
+    begun = f"  # began with {run.origin}" if run.origin else ""
     cut = f"  # interrupted, epoch {run.epoch} kept" if run.interrupted else ""
     return Provenance(
         data=data.title,
@@ -145,7 +167,7 @@ def provenance(run: Run, data: DataSet) -> Provenance:
         recipe=as_values(run.recipe),
         seed=run.recipe.seed,
         versions={"python": platform.python_version(), **versions(("torch", "torchvision", "onnx", "onnxruntime"))},
-        command=command(run.name, run.recipe) + cut,
+        command=command(run.name, run.recipe, run.start) + begun + cut,
     )
 
 

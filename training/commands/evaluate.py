@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from service.inference.contract.card import Quantisation
+from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places
-from training.config import Recipe
-from training.data.table import data_set
+from training.data.examples import Examples
 from training.evaluate import Predictor, by_onnx, by_torch, predict, report
-from training.export import MODEL, WEIGHTS, card_of, exported, exported_recipe
+from training.export import MODEL, WEIGHTS, card_of, exported, exported_recipe, exported_task
 from training.runs import newest, read
 
 ABOUT = "measure a version's weights and its ONNX file on the test set"
@@ -18,6 +18,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Describe the command's flags."""
     parser.set_defaults(command=run_evaluate)
     add_places(parser)
+    add_folder(parser)
     parser.add_argument("--run", type=Path, help="folder of a run, to measure its checkpoint instead")
     parser.add_argument("--version", type=int, help="of the model (the newest)")
 
@@ -26,17 +27,20 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """Measure a run's checkpoint, or a version's weights and its ONNX file."""
     if options.run:
         run = read(options.run)
-        show(f"checkpoint of {options.run}", by_torch(run.deployed()), run.recipe, options.data_dir)
+        data = data_of(options, run.recipe, run.task)
+        test = data.read_test(options.data_dir)
+        show(f"checkpoint of {options.run}", by_torch(run.deployed()), test, run.task.labels)
         return 0
-    parent = options.models / options.name
+    parent = options.models / model_name(options)
     folder = parent / str(options.version) if options.version is not None else newest(parent, MODEL)
-    recipe = exported_recipe(folder / MODEL)
+    recipe, task = exported_recipe(folder / MODEL), exported_task(folder / MODEL)
+    test = data_of(options, recipe, task).read_test(options.data_dir)
     made = int8_form(folder / MODEL)
     if made:
         print(f"{folder} is the INT8 form of {made.source}: no weights of its own for PyTorch")
     else:
-        show(f"{folder / WEIGHTS}, by PyTorch", by_torch(exported(folder)), recipe, options.data_dir)
-    show(f"\n{folder / MODEL}, by onnxruntime", by_onnx(folder / MODEL), recipe, options.data_dir)
+        show(f"{folder / WEIGHTS}, by PyTorch", by_torch(exported(folder)), test, task.labels)
+    show(f"\n{folder / MODEL}, by onnxruntime", by_onnx(folder / MODEL), test, task.labels)
     return 0
 
 
@@ -46,8 +50,6 @@ def int8_form(file: Path) -> Quantisation | None:
     return provenance.quantised if provenance else None
 
 
-def show(title: str, predictor: Predictor, recipe: Recipe, data_dir: Path) -> None:
+def show(title: str, predictor: Predictor, test: Examples, labels: tuple[str, ...]) -> None:
     """Print how `predictor` does on the test set."""
-    data = data_set(recipe.data)
-    test = data.read_test(data_dir)
-    print(f"{title}\n{report(predict(predictor, test), test, data.task.labels)}")
+    print(f"{title}\n{report(predict(predictor, test), test, labels)}")

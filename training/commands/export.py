@@ -1,40 +1,42 @@
-"""`python -m training export`: a run's network becomes a version of a model."""
+"""`python -m training export`: a run's network, or a module of your own, becomes a version of a model."""
 
 import argparse
 from pathlib import Path
 
-from service.errors import InvalidRequest
+from training.commands.module import add_module, export_own
+from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places, recipe_of
-from training.data.table import data_set
-from training.export import ExportRefused, export
-from training.runs import RECORD, Run, following, newest, read
+from training.commands.versions import free_version
+from training.export import export
+from training.runs import RECORD, Run, newest, read
 
-ABOUT = "write a run's network as the next version of a model"
+ABOUT = "write a run's network, or a module of your own, as the next version of a model"
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Describe the command's flags."""
     parser.set_defaults(command=run_export)
     add_places(parser)
+    add_folder(parser)
     parser.add_argument("--run", type=Path, help="folder of a run (the newest)")
     parser.add_argument("--version", type=int, help="of the model (the next)")
+    add_module(parser.add_argument_group("your own module", "instead of a run"))
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Write a run's network as a version of the model."""
-    recipe_of(options.name)
+    """Write a run's network, or a module, as a version of the model."""
+    if options.module:
+        return export_own(options)
+    options.name = model_name(options)
+    if not (options.runs / options.name).is_dir():
+        recipe_of(options.name)
     return write_model(read(options.run or newest(options.runs / options.name, RECORD)), options, options.version)
 
 
 def write_model(run: Run, options: argparse.Namespace, number: int | None) -> int:
     """Export `run` as version `number`, or the next one."""
-    parent = options.models / options.name
-    folder = parent / str(number) if number is not None else following(parent)
-    if number is not None and number < 1:
-        raise InvalidRequest(f"--version must be at least 1, not {number}: the service serves no other")
-    if folder.exists():
-        raise ExportRefused(f"{folder} is there already: a version is never written twice")
-    data = data_set(run.recipe.data)
+    folder = free_version(options.models / options.name, number)
+    data = data_of(options, run.recipe, run.task)
     result = export(run, data, data.read_test(options.data_dir), folder)
     print(f"{result}\n\nwritten: {folder}")
     return 0

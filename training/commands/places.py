@@ -6,12 +6,13 @@ from pathlib import Path
 from service.errors import UnknownName
 from training.config import RECIPES, Recipe
 
+DEFAULT = "fashion-mnist"
 INTERRUPTED = 130  # the status that a shell reports for Ctrl-C: 128 + SIGINT
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Add the name of a recipe and three folders."""
-    parser.add_argument("name", nargs="?", default="fashion-mnist", help="recipe and model (%(default)s)")
+    parser.add_argument("name", nargs="?", default=DEFAULT, help="recipe and model (%(default)s)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data set (%(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of all models (%(default)s)")

@@ -1,0 +1,20 @@
+"""Versions: which folder a model's next one gets."""
+
+from pathlib import Path
+
+from service.errors import InvalidRequest
+from training.export import ExportRefused
+from training.runs import following
+
+
+def free_version(parent: Path, number: int | None) -> Path:
+    """The folder of version `number` of the model in `parent`, or of the next one; it is not there, and not made.
+
+    Raises InvalidRequest, ExportRefused.
+    """
+    folder = parent / str(number) if number is not None else following(parent)
+    if number is not None and number < 1:
+        raise InvalidRequest(f"--version must be at least 1, not {number}: the service serves no other")
+    if folder.exists():
+        raise ExportRefused(f"{folder} is there already: a version is never written twice")
+    return folder

@@ -1,0 +1,239 @@
+"""Your own network, whatever trained it: any nn.Module becomes a model folder that proves itself."""
+
+import importlib
+import platform
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from service.errors import ConvscopeError, InvalidRequest
+from service.inference.contract.card import METADATA_KEY, InputCard, ModelCard, OutputCard, Parity, Provenance
+from training.data.examples import Task, first_line
+from training.data.folder import decode
+from training.evaluate import AT_ONCE, Probabilities, by_onnx, by_torch
+from training.export import OUTPUT, TOLERANCE, ExportRefused, exported_graph, golden, versions, write
+from training.networks.blocks import scaled_planes
+from training.parity import layer_differences
+
+TRIED = 16  # inputs, at most, on which the file and the module are compared
+GOLDEN_BYTES = 2**20  # of a card's golden inputs, together; one there is in any case
+NETWORK = "network"  # the attribute that holds your module; its name is dropped from every layer's
+
+
+class ModuleRefused(ConvscopeError):
+    """A module that cannot be made, does not fit its weights or its labels, or cannot be exported."""
+
+
+@dataclass(frozen=True)
+class OwnModule:
+    """What is to become a model: a module in evaluation mode, and what it takes and tells apart.
+
+    `network` takes float32 [N, channels, *size]: of pictures, values of 0 to 1, less `mean`, by `std`, per channel. It
+    yields float32 [N, len(labels)], or [N, 1] for the second of two labels: logits, or `probabilities`.
+    """
+
+    network: nn.Module
+    labels: tuple[str, ...]
+    input: InputCard
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    probabilities: bool = False
+
+    @property
+    def task(self) -> Task:
+        """Its labels, its input, and the mean and spread, 0 and 1 where they are not given."""
+        channels = self.input.channels
+        return Task(self.labels, self.input, self.mean or (0.0,) * channels, self.std or (1.0,) * channels)
+
+
+class Standing(nn.Module):
+    """A module with all that the file does besides: inputs as the service sends them, to probabilities."""
+
+    def __init__(self, own: OwnModule, outputs: int) -> None:
+        super().__init__()
+        self.input = scaled_planes(own.task)
+        self.network = own.network
+        several: nn.Module = nn.Sigmoid() if outputs == 1 else nn.Softmax(dim=1)
+        self.activation = nn.Identity() if own.probabilities else several
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs, channels last, to probabilities."""
+        probabilities: Tensor = self.activation(self.network(self.input(inputs)))
+        return probabilities
+
+
+def export_module(own: OwnModule, inputs: NDArray[np.generic], source: str, command: str, folder: Path) -> Parity:
+    """Write `folder` with the module as model.onnx and weights.safetensors, and say how close the file comes to it.
+
+    They are compared on `inputs`, [count, *size, channels] as the service sends them, layer by layer, too; the first of
+    them become the card's golden inputs. `source` says where the module comes from, `command` makes the file again.
+    Raises ModuleRefused, and ExportRefused when onnxruntime and PyTorch differ; then there is no `folder`.
+    """
+    outputs = _outputs(own, inputs)
+    standing = Standing(own, outputs).eval()
+    try:
+        with redirect_stderr(StringIO()):  # where the exporter fails it prints whole graphs
+            graph = exported_graph(standing, own.input)
+    except Exception as error:  # the exporter meets whatever a stranger's forward does
+        reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise ModuleRefused(f"PyTorch cannot export {source}: {first_line(reason)}") from error
+    answers = in_parts(by_onnx(graph.SerializeToString()), inputs)
+    parity = _prove(graph, standing, inputs, answers)
+    card = ModelCard(
+        task="binary" if outputs == 1 else "multiclass",
+        labels=own.labels,
+        input=own.input,
+        output=OutputCard(name=OUTPUT),
+        provenance=Provenance(
+            data=f"not known here: {source} was trained elsewhere",
+            licence="unknown",
+            recipe={"module": source},
+            seed=0,
+            versions={"python": platform.python_version(), **versions(("torch", "onnx", "onnxruntime"))},
+            command=command,
+        ),
+        parity=parity,
+        golden=golden(inputs[: max(1, GOLDEN_BYTES // inputs[0].nbytes)], answers),
+        tolerance=TOLERANCE,
+    )
+    graph.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
+    write(graph, own.network, folder)
+    return parity
+
+
+def in_parts(predictor: Any, inputs: NDArray[np.generic]) -> Probabilities:
+    """Probabilities, float32 [count, outputs], of `inputs`, a few at a time."""
+    return np.concatenate([predictor(inputs[at : at + AT_ONCE]) for at in range(0, len(inputs), AT_ONCE)])
+
+
+def _outputs(own: OwnModule, inputs: NDArray[np.generic]) -> int:
+    """How many scores the module yields. Raises ModuleRefused when they are not those of the labels."""
+    some = torch.from_numpy(inputs[:2])
+    try:
+        with torch.inference_mode():
+            scores = own.network.eval()(scaled_planes(own.task)(some))
+    except Exception as error:  # a stranger's forward
+        shape = ", ".join(map(str, (own.input.channels, *own.input.size)))
+        raise ModuleRefused(f"the module fails on float32 [{len(some)}, {shape}]: {first_line(error)}") from error
+    if not isinstance(scores, Tensor):
+        raise ModuleRefused(f"the module yields a {type(scores).__name__}, not one tensor of scores: wrap it")
+    if scores.ndim != 2 or len(scores) != len(some) or not scores.is_floating_point():
+        raise ModuleRefused(f"the module yields {scores.dtype} {list(scores.shape)}, not a row of scores per input")
+    count = scores.shape[1]
+    if count != len(own.labels) and (count, len(own.labels)) != (1, 2):
+        raise ModuleRefused(f"the module yields {count} score(s) per input, and there are {len(own.labels)} labels")
+    if not scores.isfinite().all():
+        raise ModuleRefused("the module yields scores that are no finite numbers")
+    if own.probabilities and not _are_probabilities(scores.float()):
+        raise ModuleRefused("--probabilities: the module's scores are none, for they do not add up to 1; leave it out")
+    return count
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    whole = scores.shape[1] == 1 or bool(((scores.sum(1) - 1).abs() < 1e-3).all())
+    return bool(((scores >= 0) & (scores <= 1)).all()) and whole
+
+
+def _prove(graph: onnx.ModelProto, standing: Standing, inputs: NDArray[np.generic], answers: Probabilities) -> Parity:
+    """Compare the file with the module, as a whole and layer by layer. Raises ExportRefused."""
+    difference = float(np.abs(answers - in_parts(by_torch(standing), inputs)).max())
+    if not difference <= TOLERANCE:
+        raise ExportRefused(f"onnxruntime and PyTorch differ by {difference:.1e} in probability: nothing is written")
+    for layer, share in layer_differences(graph, standing, inputs[:2], NETWORK).items():
+        if not share <= TOLERANCE:
+            raise ExportRefused(f"layer {layer} differs from its module by {share:.1e} of its largest magnitude")
+    return Parity(reference=f"torch {torch.__version__}", largest_difference=difference, count=len(answers))
+
+
+def made(source: str) -> nn.Module:
+    """Import `source`, "package.module:make", and call it: a function without arguments, or a class. ModuleRefused."""
+    module, _, name = source.partition(":")
+    if not module or not name:
+        raise InvalidRequest(f"--module must be package.module:make, not {source}")
+    try:
+        maker = getattr(importlib.import_module(module), name)
+        network = maker()
+    except Exception as error:  # a stranger's code
+        raise ModuleRefused(f"{source} cannot be made: {type(error).__name__}: {first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise ModuleRefused(f"{source} makes a {type(network).__name__}, not a torch.nn.Module")
+    return network.cpu().float().eval()
+
+
+def give_weights(network: nn.Module, path: Path) -> None:
+    """Load a state dict, from safetensors or from torch.save. Raises ModuleRefused when it cannot be read or fitted."""
+    weights, wanted = _read_weights(path), network.state_dict()
+    missing, unknown = (
+        [key for key in some if key not in other] for some, other in ((wanted, weights), (weights, wanted))
+    )
+    odd = [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
+    said = [
+        f"{what} {keys[0]}{_more(keys)}" for what, keys in (("it lacks", missing), ("it has also", unknown)) if keys
+    ]
+    if odd:
+        shapes = f"{list(weights[odd[0]].shape)} instead of {list(wanted[odd[0]].shape)}"
+        said.append(f"{odd[0]}{_more(odd)} is {shapes}")
+    if said:
+        raise ModuleRefused(f"{path} does not fit the module: {'; '.join(said)}")
+    network.load_state_dict(weights)
+
+
+def _more(keys: list[str]) -> str:
+    return f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModuleRefused(f"there is no file {path}")
+    try:
+        values: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # damaged files raise a dozen types; so does a pickle that wants to run something
+        raise ModuleRefused(f"{path} cannot be read as weights: {first_line(error)}") from error
+    for key in ("state_dict", "model"):  # as training scripts nest it in a checkpoint
+        if isinstance(values, Mapping) and isinstance(values.get(key), Mapping):
+            values = values[key]
+    if not isinstance(values, Mapping) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise ModuleRefused(f"{path} holds no state dict: tensors by name")
+    parallel = values and all(key.startswith("module.") for key in values)  # DistributedDataParallel's wrapper
+    return {key.removeprefix("module.") if parallel else key: value for key, value in values.items()}
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read labels, one a line in the order of the scores. Raises ModuleRefused."""
+    try:
+        labels = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModuleRefused(f"{path} cannot be read as labels: {first_line(error)}") from error
+    if len(labels) < 2 or not all(labels):
+        raise ModuleRefused(f"{path} must have a label in each line, and at least two")
+    return labels
+
+
+def noise(card: InputCard, seed: int = 0) -> NDArray[np.generic]:
+    """A few inputs of noise [TRIED, *shape]: pixels of 0 to 255, or floats of mean 0 and spread 1."""
+    random, shape = np.random.default_rng(seed), (TRIED, *card.shape)
+    if card.dtype == "uint8":
+        return random.integers(0, 256, shape).astype(np.uint8)
+    return random.standard_normal(shape).astype(np.float32)
+
+
+def pictures(folder: Path, card: InputCard) -> NDArray[np.generic]:
+    """The first few pictures that can be read in `folder` and below it, [count, *shape]. Raises ModuleRefused."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    step = max(1, len(files) // TRIED)  # spread over the sub-folders
+    read = [picture.pixels for picture in decode(files[::step][:TRIED], card)]
+    found = [pixels for pixels in read if pixels is not None]
+    if not found:
+        raise ModuleRefused(f"no picture in {folder} can be read")
+    return np.stack(found)
