@@ -5,10 +5,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from service.errors import ModelRejected
-from service.inference.contract.card import ModelCard
+from service.inference.contract.card import Golden, ModelCard
 from service.inference.serving.model import stack
 from service.inference.serving.proof import prove, trial_rows
 from tests.service.odd_models import labelling
@@ -170,3 +171,63 @@ def test_a_model_that_scales_with_its_company_is_served_one_by_one() -> None:
     graph = helper.make_graph(nodes, "counting", values[:1], values[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     assert not prove(opened(model), None)[0].batches
+
+
+@pytest.mark.parametrize(
+    ("stated", "accepted"),
+    [
+        ((0.51, 0.49), True),
+        ((0.48, 0.47), True),
+        ((0.49, 0.51), False),
+        ((0.5, 0.5005), True),
+        ((0.5, 0.5015), False),
+    ],
+)
+def test_within_a_wide_tolerance_the_class_must_still_be_the_same(stated: Sequence[float], accepted: bool) -> None:
+    given = np.array([0.51, 0.49], np.float32)
+    proved(given, stated, "none", accepted)
+
+
+@pytest.mark.parametrize(
+    ("given", "stated", "activation", "accepted"),
+    [
+        (0.48, 0.49, "none", True),
+        (0.48, 0.52, "none", False),
+        (0.52, 0.48, "none", False),
+        (-0.02, -0.01, "sigmoid", True),
+        (-0.02, 0.02, "sigmoid", False),
+        (0.02, -0.02, "sigmoid", False),
+    ],
+)
+def test_of_two_labels_the_same_must_win_by_its_only_score(
+    given: float, stated: float, activation: str, accepted: bool
+) -> None:
+    proved(np.array([given], np.float32), [stated], activation, accepted)
+
+
+def proved(given: NDArray[np.float32], stated: Sequence[float], activation: str, accepted: bool) -> None:
+    """Prove a model that gives back what it gets, as an INT8 card does that states `stated` for `given`."""
+    size = len(given)
+    described = ModelCard.model_validate(
+        {
+            "task": "binary" if size == 1 else "multiclass",
+            "labels": ("a", "b"),
+            "input": {
+                "name": "x",
+                "kind": "tensor",
+                "size": (),
+                "channels": size,
+                "layout": "NHWC",
+                "dtype": "float32",
+            },
+            "output": {"name": "y", "activation": activation},
+            "golden": [Golden.of(given, np.asarray(stated))],
+            "tolerance": 0.05,
+        }
+    )
+    session = passing_on(TensorProto.FLOAT, ["N", size])
+    if accepted:
+        assert prove(session, described)[0].batches
+        return
+    with pytest.raises(ModelRejected, match="golden input 0 is of another class than its card says"):
+        prove(session, described)
