@@ -1,8 +1,9 @@
 """MNIST-1D: forty samples of a signal for each of ten digits (S. Greydanus and D. Kobak, 2020)."""
 
 import pickle
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -25,8 +26,8 @@ def read_mnist1d(folder: Path, training: bool) -> Examples:
             "name the folder that holds it with --data-dir"
         )
     try:
-        values = np.load(path) if path.name == PACKED else _unpickled(path)
-        signals, labels = (np.asarray(values[key]) for key in KEYS[path.name][training])
+        with path.open("rb") as file, np.load(file) if path.name == PACKED else _unpickled(file) as values:
+            signals, labels = (np.asarray(values[key]) for key in KEYS[path.name][training])
         return Examples(torch.from_numpy(signals.astype(np.float32)).unsqueeze(-1), torch.from_numpy(labels).long())
     except Exception as error:  # a damaged pickle raises anything
         raise DataMissing(f"{path} cannot be read: {first_line(error)}") from error
@@ -45,7 +46,5 @@ class _Arrays(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _unpickled(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        values: dict[str, Any] = _Arrays(file).load()
-    return values
+def _unpickled(file: BinaryIO) -> AbstractContextManager[dict[str, Any]]:
+    return nullcontext(_Arrays(file).load())

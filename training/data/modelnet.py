@@ -16,7 +16,7 @@ def read_modelnet10(folder: Path, training: bool) -> Examples:
     if not path.is_file():
         raise DataMissing(f"ModelNet10 is not in {folder}: name the folder that holds {FILE} with --data-dir")
     try:
-        with np.load(path) as values:
+        with path.open("rb") as file, np.load(file) as values:
             voxels, labels = values[f"X_{part}"].astype(np.uint8), values[f"y_{part}"].astype(np.int64)
     except Exception as error:  # numpy and zipfile raise a dozen types
         raise DataMissing(f"{path} cannot be read: {first_line(error)}") from error
