@@ -1,11 +1,11 @@
-"""`python -m training train | export | evaluate | quantize | derive`: see `--help` of each."""
+"""`python -m training train | export | evaluate | compare | quantize | derive`: see `--help` of each."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
 from service.errors import ConvscopeError
-from training.commands import evaluate, export, quantize, train
+from training.commands import compare, evaluate, export, quantize, train
 from training.commands.places import INTERRUPTED
 from training.derive import command as derive
 
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", train.ABOUT, train.add_train),
         ("export", export.ABOUT, export.add_export),
         ("evaluate", evaluate.ABOUT, evaluate.add_evaluate),
+        ("compare", compare.ABOUT, compare.add_compare),
         ("quantize", quantize.ABOUT, quantize.add_quantize),
         ("derive", derive.ABOUT, derive.add_derive),
     ):

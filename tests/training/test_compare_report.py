@@ -1,0 +1,234 @@
+"""The command and its report: every number on the page is the JSON's, and what does not hold is not written."""
+
+import json
+import re
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from training.__main__ import REFUSED, main
+from training.commands.compare import UNPROVED
+from training.commands.places import INTERRUPTED
+from training.compare import trainings
+from training.compare.figures import Figures
+from training.compare.phrases import difference, paragraph, spread
+from training.compare.plots import PLOTS, grown
+from training.compare.report import JSON, PICTURES, REPORT, report
+from training.compare.trainings import DONE
+
+DOCS = Path(__file__).parents[2] / "docs"
+FLAGS = ["--width", "2", "--epochs", "1", "--held-out", "40", "--batch", "64", "--seeds", "2", "--judged", "20"]
+
+
+@pytest.fixture(scope="module")
+def places(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("compare")
+    return ["--data-dir", str(data_dir), "--runs", str(folder / "runs"), "--write", str(folder / "docs")]
+
+
+@pytest.fixture(scope="module")
+def docs(places: list[str]) -> Path:
+    assert main(["compare", "fashion-mnist", *places, *FLAGS]) == 0
+    return Path(places[-1])
+
+
+@pytest.fixture(scope="module")
+def figures(docs: Path) -> Figures:
+    return Figures.model_validate_json((docs / PICTURES / JSON).read_text())
+
+
+def cells(text: str, section: str) -> dict[str, list[str]]:
+    """The rows of the last table in a section, by their first cell."""
+    [body] = re.findall(rf"^## {section}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines() if line.startswith("|")]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_the_page_is_written_with_all_that_it_links_to(docs: Path) -> None:
+    text = (docs / REPORT).read_text()
+    headings = re.findall("^#+ (.*)$", text, re.MULTILINE)
+    assert headings == [
+        "Dense against convolutional, measured",
+        "What is fair, and what is not",
+        "Accuracy",
+        "The picture shifted",
+        "A patch covered",
+        "What is exact",
+        "What is learnt",
+        "Larger pictures",
+        "What this does not show",
+    ]
+    linked = {target for target in re.findall(r"\]\(([^)]+)\)", text) if target.startswith(PICTURES)}
+    assert linked == {f"{PICTURES}/{name}" for name in (*PLOTS, JSON)}
+    for name in PLOTS:
+        with Image.open(docs / PICTURES / name) as plot:
+            assert plot.size == (770, 440)
+            assert "Software" not in plot.info
+    assert max(map(len, text.splitlines())) <= 160
+    assert str(docs) not in text + (docs / PICTURES / JSON).read_text()
+
+
+def test_the_page_is_made_of_the_json_alone(docs: Path, figures: Figures) -> None:
+    assert (docs / REPORT).read_text() == report(figures)
+
+
+def test_the_tables_say_what_the_json_says(docs: Path) -> None:
+    text, known = (docs / REPORT).read_text(), json.loads((docs / PICTURES / JSON).read_text())
+
+    def of(network: str, variant: str) -> list[dict[str, Any]]:
+        return [each for each in known["trainings"] if (each["network"], each["variant"]) == (network, variant)]
+
+    columns = [(network, variant) for network in ("dense", "convolutional") for variant in ("untaught", "taught")]
+    assert [len(of(*each)) for each in columns] == [2] * 4
+    for section, what, across in (
+        ("The picture shifted", "shifted", "distances"),
+        ("A patch covered", "covered", "sides"),
+    ):
+        rows = cells(text, section)
+        for at, abscissa in enumerate(known[across]):
+            if str(abscissa) in rows:
+                means = [mean(value for each in of(*column) for value in each[what][at]) for column in columns]
+                assert [float(cell) for cell in rows[str(abscissa)]] == pytest.approx(
+                    [100 * each for each in means], abs=0.051
+                )
+        assert {"0", str(known[across][-1])} <= set(rows)
+    for variant, said in (("untaught", "not taught"), ("taught", "taught")):
+        for network, cell in zip(("dense", "convolutional"), cells(text, "Accuracy")[said], strict=True):
+            rates = [100 * each["accuracy"] for each in of(network, variant)]
+            stated = [float(number) for number in re.findall(r"[\d.]+", cell)]
+            assert stated == pytest.approx([mean(rates), min(rates), max(rates)], abs=0.0051)
+    costs = [known["contenders"][name]["cost"] for name in ("dense", "convolutional")]
+    fair = cells(text, "What is fair, and what is not")
+    assert fair["parameters"] == [f"{each['parameters']:,}" for each in costs]
+    assert fair["multiply-adds for a picture"] == [f"{each['multiply_adds']:,}" for each in costs]
+    grows = cells(text, "Larger pictures")
+    assert grows["3000×4000×3"][:2] == ["3,600,000,000", "14.4 GB"]
+    for each in known["sizes"]:
+        row = grows[f"{each['height']}×{each['width']}×{each['channels']}"]
+        alone = each["convolutional"]["parameters"] - each["convolutional"]["dense"]
+        counts = [each["hundred"], each["dense"]["parameters"], each["convolutional"]["parameters"], alone]
+        assert [row[0], *row[2:]] == [f"{count:,}" for count in counts]
+
+
+def test_the_layers_stand_with_what_is_exact_and_what_is_not(docs: Path, figures: Figures) -> None:
+    rows = cells((docs / REPORT).read_text(), "What is exact")
+    assert rows["`stem.pool`"][:3] == ["2", "4×4", "2"]
+    for layer in figures.layers:
+        for cell, each in zip(rows[f"`{layer.name}`"][3:], layer.compared, strict=True):
+            assert cell.startswith("*") == bool(each.pixels % layer.step)
+
+
+def test_the_command_on_the_page_is_the_one_that_was_given(docs: Path) -> None:
+    [command] = re.findall("^```sh\n(.*)\n```$", (docs / REPORT).read_text(), re.MULTILINE)
+    assert command.startswith("python -m training compare fashion-mnist --")
+    given = command.split()[4:]
+    pairs = {tuple(given[at : at + 2]) for at in range(1, len(given), 2)}
+    assert pairs == {tuple(FLAGS[at : at + 2]) for at in range(0, len(FLAGS), 2)}
+
+
+def test_what_was_trained_is_not_trained_again_unless_it_was_something_else(
+    docs: Path, places: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[object] = []
+
+    def watched(*arguments: object) -> object:
+        calls.append(arguments)
+        return one(*arguments)  # type: ignore[arg-type]
+
+    one = trainings.one_training
+    monkeypatch.setattr(trainings, "one_training", watched)
+    before = (docs / REPORT).read_text()
+    assert main(["compare", *places, *FLAGS]) == 0
+    assert (calls, (docs / REPORT).read_text()) == ([], before)
+    kept = Path(places[3]) / "compare-fashion-mnist" / "dense-taught-1" / DONE
+    kept.write_text("cut off")
+    elsewhere = [*places[:-1], str(tmp_path)]
+    assert main(["compare", *elsewhere, *FLAGS]) == 0
+    assert len(calls) == 1
+    assert main(["compare", *elsewhere, *FLAGS, "--seeds", "1", "--judged", "10"]) == 0
+    assert len(calls) == 1 + 4
+    assert "one run each, with one seed" in (tmp_path / REPORT).read_text()
+
+
+def test_where_the_claim_does_not_hold_nothing_is_written(
+    docs: Path, places: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert docs.is_dir()
+    monkeypatch.setattr("training.compare.equivariance.TOLERANCE", -1.0)
+    assert main(["compare", *places[:-1], str(tmp_path / "docs"), *FLAGS]) == UNPROVED
+    assert "error: maps do not shift along with the picture: stem.conv" in capsys.readouterr().err
+    assert not (tmp_path / "docs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--seeds", "0"], "--seeds must be at least 1, not 0"),
+        (["--judged", "-1"], "--judged must be at least 1, not -1"),
+        (["--network", "dense"], "--network must be a convolutional one"),
+        (["--shift", "0", "--erase", "0"], "--shift and --erase are both 0"),
+        (["--held-out", "200"], "--held-out 200 leaves nothing to learn from"),
+        (["--network", "plane"], "unknown network 'plane'"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
+    ],
+)
+def test_a_refusal_is_one_line_and_leaves_nothing(
+    data_dir: Path, tmp_path: Path, flags: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--data-dir", str(data_dir), "--runs", str(tmp_path / "runs"), "--write", str(tmp_path / "docs")]
+    assert main(["compare", *places, *flags]) == REFUSED
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["modelnet10", "mnist1d"])
+def test_only_pictures_are_compared(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", name, "--runs", str(tmp_path / "runs")]) == REFUSED
+    assert capsys.readouterr().err == f"error: compare shifts and covers pictures, and {name} holds none\n"
+
+
+def test_a_comparison_that_is_cut_short_says_so(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainings, "one_training", stopped)
+    places = ["--data-dir", str(data_dir), "--runs", str(tmp_path / "runs"), "--write", str(tmp_path / "docs")]
+    assert main(["compare", *places, *FLAGS]) == INTERRUPTED
+    assert not (tmp_path / "docs").exists()
+
+
+def test_the_plot_of_sizes_shows_a_line_for_each_column(figures: Figures) -> None:
+    axes = grown(figures).axes[0]
+    drawn = [list(line.get_ydata()) for line in axes.get_lines() if line.get_marker() == "o"]  # type: ignore[arg-type]
+    assert drawn[0] == [size.hundred for size in figures.sizes]
+    assert drawn[1] == [size.dense.parameters for size in figures.sizes]
+    assert drawn[2] == [size.convolutional.parameters for size in figures.sizes]
+    assert drawn[3] == [size.convolutional.parameters - size.convolutional.dense for size in figures.sizes]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_numbers_are_written_as_a_reader_wants_them(figures: Figures) -> None:
+    assert spread([1.0], 1) == "1.0"
+    assert spread([1.0, 2.0, 6.0], 1) == "3.0 (1.0 to 6.0)"
+    assert paragraph("  a\n   b ") == "a b"
+    pool = next(layer for layer in figures.layers if layer.name == "stem.pool")
+    half, whole = pool.compared[:2]
+    assert difference(half.model_copy(update={"mean": 0.4})) == "*40%*"
+    assert [difference(whole.model_copy(update={"largest": value})) for value in (0.0, 3e-16)] == ["0", "3e-16"]
+
+
+def test_the_page_in_the_repository_is_what_its_json_gives() -> None:
+    """It is made by a long run; until that was done there is neither."""
+    page, kept = DOCS / REPORT, DOCS / PICTURES / JSON
+    assert page.exists() == kept.exists()
+    if page.exists():
+        assert page.read_text() == report(Figures.model_validate_json(kept.read_text()))
+        assert all((DOCS / PICTURES / name).is_file() for name in PLOTS)

@@ -1,0 +1,115 @@
+"""`python -m training compare`: a dense and a convolutional network under one recipe, and a report on both."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+import torchvision
+
+from service.errors import InvalidRequest
+from training.commands.places import recipe_of
+from training.compare.contest import contender, contest
+from training.compare.cost import sizes
+from training.compare.equivariance import changes, exact, layers, sheet_of, widened
+from training.compare.figures import Figures
+from training.compare.hardship import DISTANCES, SIDES, black_edge
+from training.compare.plots import plots
+from training.compare.report import JSON, PICTURES, REPORT, report
+from training.compare.trainings import all_trainings, network_of
+from training.config import Recipe, add_flags, command, overridden
+from training.data.table import data_set
+
+ABOUT = "train a dense and a convolutional network by one recipe; report what each of them bears"
+UNPROVED = 1
+SEEDS, JUDGED = 3, 2000
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's flags."""
+    parser.set_defaults(command=run_compare)
+    parser.add_argument("name", nargs="?", default="fashion-mnist", help="recipe (%(default)s)")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data set (%(default)s)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
+    parser.add_argument("--write", type=Path, default=Path("docs"), help="folder of the report (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each kind, from --seed on (%(default)s)")
+    parser.add_argument("--judged", type=int, default=JUDGED, help="test pictures shifted and covered (%(default)s)")
+    add_flags(parser.add_argument_group("recipe", "each overrides a field of the recipe"))
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Train, measure, write the report; exit status 1, and no report, if what is exact does not hold."""
+    for name in ("seeds", "judged"):
+        if getattr(options, name) < 1:
+            raise InvalidRequest(f"--{name} must be at least 1, not {getattr(options, name)}")
+    recipe = overridden(recipe_of(options.name), vars(options))
+    figures = measured(recipe, options)
+    failing = [layer.name for layer in figures.layers if not exact(layer)]
+    if failing or not figures.layers:
+        print(
+            f"error: maps do not shift along with the picture: {', '.join(failing) or 'there are none'}",
+            file=sys.stderr,
+        )
+        return UNPROVED
+    for path in write(figures, options.write):
+        print(f"written: {path}")
+    return 0
+
+
+def measured(recipe: Recipe, options: argparse.Namespace) -> Figures:
+    """Everything that the report is made of."""
+    data = data_set(recipe.data)
+    task = data.task
+    recipes = contest(recipe, task)
+    examples, test = data.read_training(options.data_dir), data.read_test(options.data_dir)
+    judged_on = min(options.judged, len(test.targets))
+    seeds, runs = range(recipe.seed, recipe.seed + options.seeds), options.runs / f"compare-{options.name}"
+    trainings = tuple(all_trainings(recipes, seeds, task, examples, test, judged_on, runs))
+    sheet = sheet_of(test.inputs)
+    dense, convolutional = (network_of(runs, name, "taught", recipe.seed) for name in ("dense", "convolutional"))
+    return Figures(
+        command=command_of(options, recipe),
+        title=data.title,
+        versions=f"Python {sys.version.split()[0]}, torch {torch.__version__}, torchvision {torchvision.__version__}",
+        threads=torch.get_num_threads(),
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        learning_rate=recipe.learning_rate,
+        learnt_from=len(examples.targets) - recipe.held_out,
+        chosen_by=recipe.held_out,
+        tested_on=len(test.targets),
+        judged_on=judged_on,
+        black_edge=black_edge(test.inputs[:judged_on]),
+        shift=recipe.shift,
+        erase=recipe.erase,
+        erase_share=recipe.erase_share,
+        distances=DISTANCES,
+        sides=SIDES,
+        contenders={name: contender(each, task) for name, each in recipes.items()},
+        trainings=trainings,
+        layers=layers(widened(convolutional, recipe, task, sheet), sheet),
+        sheet=(sheet.shape[1], sheet.shape[2]),
+        changes=changes(dense, test.inputs[:judged_on]),
+        sizes=sizes(recipes["dense"], recipe, task),
+    )
+
+
+def command_of(options: argparse.Namespace, recipe: Recipe) -> str:
+    """The command as it could be given again; folders are left out."""
+    own = "".join(
+        f" --{name} {getattr(options, name)}"
+        for name, usual in (("seeds", SEEDS), ("judged", JUDGED))
+        if getattr(options, name) != usual
+    )
+    return command(options.name, recipe).replace(" train ", " compare ", 1) + own
+
+
+def write(figures: Figures, docs: Path) -> list[Path]:
+    """Write the report, its plots and its figures into the folder `docs`."""
+    (docs / PICTURES).mkdir(parents=True, exist_ok=True)
+    contents = {docs / PICTURES / name: content for name, content in plots(figures).items()}
+    contents[docs / PICTURES / JSON] = (figures.model_dump_json(indent=1) + "\n").encode()
+    contents[docs / REPORT] = report(figures).encode()
+    for path, content in contents.items():
+        path.write_bytes(content)
+    return list(contents)

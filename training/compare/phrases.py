@@ -1,0 +1,76 @@
+"""Phrases of the report: paragraphs, tables, and numbers as text."""
+
+from collections.abc import Sequence
+from statistics import mean
+from textwrap import wrap
+
+from training.compare.figures import NETWORKS, VARIANTS, Comparison, Figures, Network, Size, Variant
+
+WIDE = 118
+SAID: dict[Variant, str] = {"untaught": "not taught", "taught": "taught"}
+
+
+def paragraph(text: str) -> str:
+    """A text, however it is broken into lines, as a paragraph of Markdown."""
+    return "\n".join(wrap(" ".join(text.split()), WIDE, break_long_words=False, break_on_hyphens=False))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def picture(said: str, place: str) -> str:
+    """A picture of Markdown."""
+    return f"![{said}]({place})"
+
+
+def shares(figures: Figures, what: str, network: Network, variant: Variant) -> list[float]:
+    """Accuracy at each abscissa, the mean of all seeds and directions or draws; `what` is "shifted" or "covered"."""
+    trainings = [getattr(each, what) for each in figures.of(network, variant)]
+    return [mean(map(mean, at)) for at in zip(*trainings, strict=True)]
+
+
+def hardships(figures: Figures, what: str, head: str, known: Sequence[int], wanted: Sequence[int]) -> str:
+    """A table of `shares` in percent, a row for each of `wanted`."""
+    names = [(network, variant) for network in NETWORKS for variant in VARIANTS]
+    columns = [shares(figures, what, *name) for name in names]
+    heads = [head, *(f"{network}, {SAID[variant]}" for network, variant in names)]
+    places = [(each, known.index(each)) for each in wanted if each in known]
+    return table(heads, [[str(each), *(f"{100 * column[at]:.1f}" for column in columns)] for each, at in places])
+
+
+def lost(figures: Figures, what: str) -> str:
+    """What the networks that were not taught have lost at the last abscissa."""
+    each = (shares(figures, what, network, "untaught") for network in NETWORKS)
+    dense, convolutional = (f"{100 * (share[0] - share[-1]):.1f}" for share in each)
+    return f"the dense network that was not taught has lost {dense} points, the convolutional {convolutional}"
+
+
+def worth(figures: Figures, what: str, network: Network) -> str:
+    """What teaching is worth at the last abscissa."""
+    taught, untaught = (shares(figures, what, network, variant)[-1] for variant in ("taught", "untaught"))
+    return f"{100 * (taught - untaught):+.1f}"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """The mean; of several, with the least and the greatest."""
+    middle, least, most = (f"{value:,.{digits}f}" for value in (mean(values), min(values), max(values)))
+    return middle if len(values) == 1 else f"{middle} ({least} to {most})"
+
+
+def difference(compared: Comparison) -> str:
+    """How far the maps went along with a shift: to the last digit where that is claimed, else in percent."""
+    if not compared.cells.is_integer():
+        return f"*{compared.mean:.0%}*"
+    return f"{compared.largest:.0e}" if compared.largest else "0"
+
+
+def counted(count: int, what: str) -> str:
+    """A count of things, in words where it is one."""
+    return f"one {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def extents(size: Size) -> str:
+    """A picture's extents."""
+    return f"{size.height}×{size.width}×{size.channels}"

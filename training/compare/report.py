@@ -1,0 +1,234 @@
+"""The report: every number in it comes from the figures, and so does every sentence that depends on how it went."""
+
+from collections.abc import Iterator
+
+from training.compare.figures import NETWORKS, VARIANTS, Figures
+from training.compare.phrases import (
+    SAID,
+    counted,
+    difference,
+    extents,
+    hardships,
+    lost,
+    paragraph,
+    picture,
+    spread,
+    table,
+    worth,
+)
+from training.compare.plots import PLOTS
+from training.derive.walk import BYTES, size
+
+REPORT, PICTURES, JSON = "dense-against-convolutional.md", "compare", "figures.json"
+SHIFTS, PATCHES = (0, 1, 2, 4, 6, 8), (0, 4, 8, 12, 16, 20)
+SHIFTED, COVERED, GROWN = (f"{PICTURES}/{name}" for name in PLOTS)
+
+
+def report(figures: Figures) -> str:
+    """The whole report as Markdown."""
+    parts = (opening, fairness, accuracy, shifts, patches, exactness, learning, growth, closing)
+    return "\n\n".join(block for part in parts for block in part(figures)) + "\n"
+
+
+def opening(figures: Figures) -> Iterator[str]:
+    """Say what this is."""
+    yield "# Dense against convolutional, measured"
+    yield paragraph(
+        f"""Two networks learn the same pictures by the same recipe. One is dense: every neuron sees every pixel, each
+        with a weight of its own. The other is convolutional: a neuron sees a small window, and all places share its
+        weights. What does the second gain, what of that is exact, and what did it have to learn? How a convolution
+        comes of a dense layer is [another chapter](from-dense-to-convolution.md). All numbers here are from one
+        command, which also wrote this page and, with every single measurement, [{JSON}]({PICTURES}/{JSON}):"""
+    )
+    yield f"```sh\n{figures.command}\n```"
+
+
+def fairness(figures: Figures) -> Iterator[str]:
+    """Say what was the same for both, and what was not."""
+    costs = [figures.contenders[network].cost for network in NETWORKS]
+    width = figures.contenders["dense"].width
+    few, many = sorted(costs, key=lambda cost: cost.multiply_adds)
+    seeds = len({each.seed for each in figures.trainings})
+    yield "## What is fair, and what is not"
+    yield paragraph(
+        f"""{figures.title}. Of the pictures to learn from, {figures.chosen_by:,} were set aside to choose the epoch
+        that is kept; {figures.learnt_from:,} were learnt. For both: the same pictures,
+        {counted(figures.epochs, "epoch")}, batches of {figures.batch}, the same optimiser, schedule (peak
+        {figures.learning_rate:g}), loss and augmentation. The dense network has two hidden layers, of {width:,} and
+        {width // 2:,} neurons: the width whose parameters come nearest to those of the convolutional one. At equal
+        parameters the multiply-adds are not equal, for a shared weight is used at every place: the
+        {NETWORKS[costs.index(many)]} network has {many.multiply_adds / few.multiply_adds:.3g} times as many. And
+        the recipe was made for the convolutional network; nobody has looked for the dense one's best."""
+    )
+    yield paragraph(
+        f"""Each was trained in two variants: *taught*, its training pictures shifted at random by up to
+        {counted(figures.shift, "pixel")}, and with probability {figures.erase:g} a patch of up to
+        {figures.erase_share:.0%} of the picture blacked out; and *not taught*, with neither. What only the taught
+        can bear was learnt; it was not built in."""
+    )
+    groups = [[each for each in figures.trainings if each.network == network] for network in NETWORKS]
+    yield table(
+        ["", *NETWORKS],
+        [
+            ["parameters", *(f"{cost.parameters:,}" for cost in costs)],
+            ["multiply-adds for a picture", *(f"{cost.multiply_adds:,}" for cost in costs)],
+            ["seconds to train", *(spread([each.seconds for each in group], 0) for group in groups)],
+            [
+                "milliseconds to judge a picture",
+                *(spread([each.milliseconds for each in group], 3) for group in groups),
+            ],
+        ],
+    )
+    ran = "one run each, with one seed: it does not show how much chance there is" if seeds == 1 else f"{seeds} seeds"
+    yield paragraph(
+        f"""Every variant: {ran}. In brackets, here and below: the least and the greatest of all runs. The times are of
+        {counted(figures.threads, "thread")} on a machine that others may have used as well: take them as an order
+        of magnitude. {figures.versions}."""
+    )
+
+
+def accuracy(figures: Figures) -> Iterator[str]:
+    """How good they are on test pictures as they are."""
+    yield "## Accuracy"
+    yield f"In percent, on all {figures.tested_on:,} test pictures, by which nothing was chosen:"
+    rows = [
+        [SAID[variant], *(spread([100 * each.accuracy for each in figures.of(name, variant)], 2) for name in NETWORKS)]
+        for variant in VARIANTS
+    ]
+    yield table(["", *NETWORKS], rows)
+
+
+def shifts(figures: Figures) -> Iterator[str]:
+    """What a shift costs."""
+    yield "## The picture shifted"
+    yield paragraph(
+        f"""{figures.judged_on:,} test pictures, shifted in eight directions; diagonally, by as many pixels along both
+        axes. What leaves the picture is lost, and black comes in, as {figures.black_edge:.0%} of the pixels at the
+        edge are already. Accuracy in percent, the mean of all directions and seeds; the bands go from the worst
+        direction to the best."""
+    )
+    yield picture("Test accuracy against the shift", SHIFTED)
+    yield hardships(figures, "shifted", "pixels", figures.distances, SHIFTS)
+    yield f"By {figures.distances[-1]} pixels {lost(figures, 'shifted')}."
+
+
+def patches(figures: Figures) -> Iterator[str]:
+    """What a patch costs."""
+    draws = max(map(len, figures.trainings[0].covered))
+    yield "## A patch covered"
+    yield paragraph(
+        f"""The same pictures with a black square at a random place, the same places for every network. Accuracy in
+        percent, the mean of {counted(draws, "draw")} of the places and all seeds; the bands go from the worst draw
+        to the best."""
+    )
+    yield picture("Test accuracy against the side of the patch", COVERED)
+    yield hardships(figures, "covered", "side", figures.sides, PATCHES)
+    yield f"Under a square of {figures.sides[-1]} pixels {lost(figures, 'covered')}."
+
+
+def exactness(figures: Figures) -> Iterator[str]:
+    """What is exact."""
+    pixels = [each.pixels for each in figures.layers[0].compared]
+    largest = max(each.largest for layer in figures.layers for each in layer.compared if each.cells.is_integer())
+    yield "## What is exact"
+    yield paragraph(
+        f"""Shift the picture by a multiple of a layer's step, and the layer's maps are shifted along: a convolution is
+        *equivariant*, whatever its weights. The step is how many pixels lie between two neighbours in a map;
+        pooling by two doubles it. This holds off the border: a neuron nearer to it than the table says sees
+        padding. Here are the maps of the trained network, in float64, on a sheet of
+        {figures.sheet[0]}×{figures.sheet[1]} pixels, laid out of test pictures, for one picture is smaller than the
+        receptive field of a deep layer; it was shifted down and right, and neurons that see what came in were left
+        out. Where the shift is a multiple of the step: the largest difference, as a share of the largest value.
+        Where it is not, *slanted*: the mean difference, as a share of the mean value, from whichever whole shift of
+        the maps comes nearest."""
+    )
+    rows = [
+        [
+            f"`{layer.name}`",
+            str(layer.step),
+            f"{layer.field}×{layer.field}",
+            str(layer.border),
+            *map(difference, layer.compared),
+        ]
+        for layer in figures.layers
+    ]
+    yield table(["layer", "step", "receptive field", "border", *(f"by {each}" for each in pixels)], rows)
+    changes = ", ".join(f"{each.mean:.0%} for {counted(each.pixels, 'pixel')}" for each in figures.changes)
+    found = (
+        f"they differ by {largest:.0e} at most, which is float64's rounding"
+        if largest
+        else "they are equal, bit by bit"
+    )
+    yield paragraph(
+        f"""At multiples of the step {found}. The dense network has nothing of the kind: its neurons have no places
+        along which anything could be shifted. What its first layer yields changes, as a share of its mean size, by
+        {changes}."""
+    )
+
+
+def learning(figures: Figures) -> Iterator[str]:
+    """What is learnt."""
+    head = "a dense layer weighs the last maps, each place with weights of its own"
+    if not per_place(figures):
+        head = "the last maps are averaged, of which the border and the steps are a part"
+    yield "## What is learnt"
+    yield paragraph(
+        f"""That the *class* stays the same follows from none of this. Pooling loses where in its window a value stood,
+        and then {head}. How much came from the training pictures is what lies between the two lines of one colour:
+        by {figures.distances[-1]} pixels {worth(figures, "shifted", "dense")} points for the dense network and
+        {worth(figures, "shifted", "convolutional")} for the convolutional; under the square of {figures.sides[-1]}
+        pixels {worth(figures, "covered", "dense")} and {worth(figures, "covered", "convolutional")}."""
+    )
+
+
+def growth(figures: Figures) -> Iterator[str]:
+    """What larger pictures would cost."""
+    own, photo = figures.sizes[0], figures.sizes[-1]
+    alone = [each.convolutional.parameters - each.convolutional.dense for each in figures.sizes]
+    yield "## Larger pictures"
+    yield paragraph(
+        """Counted on the very networks, built for each size without memory for their weights. *100 neurons* is a
+        single dense layer, its biases left out; *the convolutions* are all of the convolutional network but dense
+        layers."""
+    )
+    yield picture("Parameters against the size of the picture", GROWN)
+    rows = [
+        [
+            extents(each),
+            f"{each.hundred:,}",
+            size(BYTES * each.hundred),
+            f"{each.dense.parameters:,}",
+            f"{each.convolutional.parameters:,}",
+            f"{bare:,}",
+        ]
+        for each, bare in zip(figures.sizes, alone, strict=True)
+    ]
+    yield table(["picture", "100 neurons", "in float32", "dense", "convolutional", "the convolutions"], rows)
+    text = f"""A colour photo of {photo.height * photo.width / 1e6:g} megapixels takes {photo.hundred / 1e9:g} billion
+        weights for a hundred dense neurons: {size(BYTES * photo.hundred)}. The convolutions take {alone[-1]:,}, as many
+        as for every other size in colour"""
+    text += (
+        "." if own.channels == photo.channels else f"; {alone[-1] - alone[0]:,} of them are for the two more channels."
+    )
+    if per_place(figures):
+        text += f""" The convolutional network as a whole does grow, for it ends in a dense layer on the last maps:
+            {photo.convolutional.dense:,} of the parameters for the photo are that layer's. Averaging each map before it
+            would end that."""
+    yield paragraph(text)
+
+
+def per_place(figures: Figures) -> bool:
+    """Whether the convolutional network ends in a dense layer with weights for each place of the last maps."""
+    return figures.sizes[-1].convolutional.dense > figures.sizes[0].convolutional.dense
+
+
+def closing(figures: Figures) -> Iterator[str]:
+    """Say what this does not show."""
+    error = 100 * (0.9 * 0.1 / figures.judged_on) ** 0.5
+    yield "## What this does not show"
+    yield paragraph(
+        f"""One data set of small pictures, one network of each kind, one size of each. Training pictures that are
+        shifted are filled by mirroring at the edge, test pictures with black. And {figures.judged_on:,} test
+        pictures, the same for all seeds, tell a share of 90 % only to ±{error:.1f} points (one standard error),
+        however many the seeds."""
+    )
