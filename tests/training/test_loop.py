@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.conftest import FASHION, TINY
-from training import loop
+from training import checkpoint, loop
 from training.checkpoint import CHECKPOINT, CURVE, keep
-from training.data.augmentation import whose_turn
+from training.data.augmentation import augmentation, whose_turn
 from training.data.examples import Examples
 from training.distributed import Group
-from training.learner import one_cycle
+from training.learner import Learner, one_cycle
 from training.loop import NothingKept, judge, train
 from training.networks.table import build
 from training.runs import load
@@ -182,3 +182,58 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
 @pytest.mark.parametrize("warmup", [0.0, 1.0])
 def test_a_schedule_without_rise_or_fall_stays_within_the_peak(warmup: float) -> None:
     assert all(0 <= one_cycle(step / 10, warmup) <= 1 for step in range(11))
+
+
+@pytest.mark.parametrize("batch", [32, 30, 7])
+def test_however_many_share_a_batch_they_see_what_one_sees(examples: Make, batch: int) -> None:
+    made, recipe = examples(70, 1), replace(TINY, batch=batch)
+    alone = list(loop.shuffled(made, recipe, 2, Group()))
+    shared = list(zip(*(loop.shuffled(made, recipe, 2, Group(rank, 3)) for rank in range(3)), strict=True))
+    assert len(alone) == len(shared)
+    for whole, parts in zip(alone, shared, strict=True):
+        seen = [part for part in parts if part.weight]
+        assert torch.equal(torch.cat([part.inputs for part in seen]), whole.inputs)
+        assert torch.equal(torch.cat([part.targets for part in seen]), whole.targets)
+        assert sum(part.weight for part in parts) == pytest.approx(3)
+        assert all(part.weight == 3 * len(part.targets) / len(whole.targets) for part in seen)
+
+
+def test_order_and_augmentation_are_other_in_each_epoch_and_for_each_seed(examples: Make) -> None:
+    made = examples(64, 1)
+    runs = [(1, 1), (2, 1), (1, 4)]
+    first = [next(loop.shuffled(made, replace(TINY, seed=seed, flip=0), epoch, Group())) for epoch, seed in runs]
+    assert not any(torch.equal(first[0].targets, other.targets) for other in first[1:])
+    augment = [augmentation(replace(TINY, seed=seed), made.inputs.shape[1:], epoch) for epoch, seed in runs]
+    seen = [each(made.inputs, 0) for each in augment]
+    assert not any(torch.equal(seen[0], other) for other in seen[1:])
+
+
+def test_a_run_killed_before_its_best_weights_were_written_writes_them_later(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {1: 0.3, 2: 0.6}
+    monkeypatch.setattr(loop, "judge", lambda network, _: (1.0, figures[1 + int(network.n_averaged > 5)]))
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    train(TINY, FASHION.task, *made, tmp_path / "whole")
+    publish = checkpoint.publish
+
+    def killed(learner: Learner, folder: Path) -> None:
+        if len(learner.rows) == 2:
+            raise SystemExit
+        publish(learner, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "publish", killed)
+        with pytest.raises(SystemExit):
+            train(TINY, FASHION.task, *made, tmp_path / "killed")
+    train(TINY, FASHION.task, *made, tmp_path / "killed")
+    whole, later = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], later[name]) for name in whole)
+    assert (tmp_path / "whole" / CURVE).read_text() == (tmp_path / "killed" / CURVE).read_text()
+
+
+def test_a_network_begins_with_the_weights_that_it_is_given(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    given = {"head.bias": torch.arange(10.0)}
+    train(replace(TINY, learning_rate=0.0), FASHION.task, *made, tmp_path, begin=given)
+    assert torch.equal(weights(tmp_path)["head.bias"], given["head.bias"])

@@ -12,6 +12,15 @@ from training.checkpoint import CHECKPOINT, CURVE
 from training.commands.places import INTERRUPTED
 from training.data.examples import DataSet, Examples
 from training.loop import train
+from training.records import (
+    CONFUSION_PICTURE,
+    CURVE_PICTURE,
+    KERNELS_PICTURE,
+    RELIABILITY_PICTURE,
+    REPORT,
+    REPORT_TEXT,
+)
+from training.resuming import BEGUN
 from training.runs import RECORD, read
 
 SMALL = ["--width", "2", "--epochs", "1", "--held-out", "40"]
@@ -24,7 +33,10 @@ def folders(data_dir: Path, tmp_path: Path) -> list[str]:
 
 def test_train_export_evaluate(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "fashion-mnist", *folders, *SMALL, "--export"]) == 0
-    assert {path.name for path in (tmp_path / "runs/fashion-mnist/1").iterdir()} == {CHECKPOINT, CURVE, RECORD}
+    assert {path.name for path in (tmp_path / "runs/fashion-mnist/1").iterdir()} == {
+        *(BEGUN, CHECKPOINT, CURVE, RECORD, REPORT, REPORT_TEXT),
+        *(CURVE_PICTURE, KERNELS_PICTURE, CONFUSION_PICTURE, RELIABILITY_PICTURE),
+    }
     stated = re.findall(r"accuracy \S+ on 60 inputs", capsys.readouterr().out)
     assert len(stated) == 1
 
@@ -40,14 +52,23 @@ def test_train_export_evaluate(folders: list[str], tmp_path: Path, capsys: pytes
     assert re.findall(r"accuracy \S+ on 60 inputs", text) == 3 * stated
 
 
+def test_several_seeds_are_several_runs(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *folders, *SMALL, "--seeds", "4,5"]) == 0
+    recorded = [read(tmp_path / f"runs/fashion-mnist/{number}") for number in (1, 2)]
+    assert [run.recipe.seed for run in recorded] == [4, 5]
+    assert "mean ± standard deviation of 2 runs: validation " in capsys.readouterr().out
+    assert main(["train", *folders, *SMALL, "--seed", "5"]) == 0
+    assert read(tmp_path / "runs/fashion-mnist/3").validation_accuracy == recorded[1].validation_accuracy
+
+
 def test_the_test_set_is_read_once_after_the_checkpoint_was_chosen(
     folders: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
     read_test = DataSet.read_test
 
-    def watched_train(*arguments: object) -> object:
-        outcome = train(*arguments)  # type: ignore[arg-type]
+    def watched_train(*arguments: object, **named: object) -> object:
+        outcome = train(*arguments, **named)  # type: ignore[arg-type]
         events.append("trained")
         return outcome
 
@@ -78,6 +99,12 @@ def test_a_version_is_never_written_twice(
         (["train", "--data", "fashion"], "unknown data set 'fashion'"),
         (["train", "--held-out", "200"], "--held-out 200 leaves nothing to learn from"),
         (["train", "--epochs", "0"], "--epochs must be at least 1, not 0"),
+        (["train", "--seeds", "1"], "--seeds wants two different seeds or more"),
+        (["train", "--seeds", "1,1,2"], "--seeds wants two different seeds or more"),
+        (["train", "--seeds", "1,x"], "--seeds wants two different seeds or more"),
+        (["train", "--seeds", "1,2", "--export"], "--export is about one"),
+        (["train", "--seeds", "1,2", "--seed", "3"], "--seed is about one"),
+        (["train", "--resume"], "nothing to resume"),
         (["export"], "holds nothing yet"),
         (["export", "--run", "nowhere"], "nowhere holds no finished run"),
         (["evaluate"], "holds nothing yet"),
