@@ -179,9 +179,13 @@ def _card(
 
 
 def calibration(temperature: float, answers: Probabilities, test: Examples) -> Calibration:
-    """How far confidence is from accuracy, and how far it would be without the temperature, which a power undoes."""
+    """How far confidence is from accuracy, and how far it would be without the temperature.
+
+    A factor on the logarithms of probabilities undoes it.
+    """
     warm = per_label(answers)
-    plain = warm.astype(np.float64) ** temperature
+    logits = temperature * np.log(np.maximum(warm.astype(np.float64), np.finfo(np.float32).tiny))
+    plain = np.exp(logits - logits.max(axis=1, keepdims=True))
     plain /= plain.sum(axis=1, keepdims=True)
     before, after = (reliability(some.astype(np.float32), test.targets.numpy()).error for some in (plain, warm))
     return Calibration(temperature=temperature, error_before=before, error_after=after, count=len(answers))

@@ -18,6 +18,7 @@ from service.inference.serving.model import open_session
 from service.inference.serving.proof import prove
 from service.inference.serving.providers import Providers
 from tests.training.conftest import FASHION, TINY, settled
+from tests.training.pictures import pets
 from training import quantize as quantising
 from training.__main__ import REFUSED, main
 from training.data.examples import Examples
@@ -123,7 +124,7 @@ def test_everything_that_was_measured_is_measured_again(quantised: Path, data_di
     assert card.calibration == calibration(card.calibration.temperature, after, test)
 
 
-def test_a_power_undoes_the_temperature(examples: Callable[[int, int], Examples]) -> None:
+def test_a_factor_on_logarithms_undoes_the_temperature(examples: Callable[[int, int], Examples]) -> None:
     test, logits = examples(60, 2), 3 * torch.randn(60, 10, generator=torch.Generator().manual_seed(1))
     warm, plain = ((logits / warmth).softmax(1).numpy() for warmth in (WARMTH, 1.0))
     found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
@@ -132,7 +133,14 @@ def test_a_power_undoes_the_temperature(examples: Callable[[int, int], Examples]
     assert (found.temperature, found.count) == (WARMTH, 60)
 
 
-def test_a_power_undoes_the_temperature_of_yes_or_no(examples: Callable[[int, int], Examples]) -> None:
+def test_a_temperature_beyond_all_measure_can_be_undone(examples: Callable[[int, int], Examples]) -> None:
+    hot = np.full((60, 10), 0.1, np.float32)
+    hot[:, 3:5] = (0.0, 0.2)
+    found = calibration(1e6, hot, examples(60, 2))
+    assert 0.5 < found.error_before <= 1
+
+
+def test_a_factor_on_logarithms_undoes_the_temperature_of_yes_or_no(examples: Callable[[int, int], Examples]) -> None:
     test, logits = examples(60, 2), 3 * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
     test = Examples(test.inputs, test.targets % 2)
     warm, plain = ((logits / warmth).sigmoid().numpy() for warmth in (WARMTH, 1.0))
@@ -350,3 +358,26 @@ def test_a_card_without_calibration_gets_none(places: list[str], models: Path, g
     source.write_bytes(graph.SerializeToString())
     assert main(["quantize", *places, "--tolerance", "50"]) == 0
     assert card_of(models / "fashion-mnist-int8/1" / MODEL).calibration is None
+
+
+def test_a_model_of_your_own_pictures_is_quantised_by_them(
+    tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = ["--folder", str(pets(tmp_path / "pets", "red", "green"))]
+    places = ["--models", str(tmp_path / "models"), "--data-dir", str(data_dir)]
+    small = ["--width", "2", "--size", "16", "--epochs", "1", "--runs", str(tmp_path / "runs"), "--export"]
+    assert main(["train", "colours", *pictures, *places, *small]) == 0
+    assert main(["quantize", "colours", *pictures, *places, "--tolerance", "100"]) == 0
+    provenance = card_of(tmp_path / "models/colours-int8/1" / MODEL).provenance
+    assert provenance is not None
+    assert provenance.quantised is not None
+    assert provenance.quantised.source == "colours/1"
+    made_by = "python -m training quantize colours --version 1 --examples 128 --tolerance 100 --folder DIR"
+    assert provenance.quantised.command == made_by
+    assert main(["evaluate", "colours-int8", *pictures, *places]) == 0
+    capsys.readouterr()
+    others = ["--folder", str(pets(tmp_path / "others", "red", "blue"))]
+    assert main(["quantize", "colours", *others, *places]) == REFUSED
+    assert "has other classes than" in capsys.readouterr().err
+    assert main(["quantize", "colours", *places]) == REFUSED
+    assert "name their folder with --folder" in capsys.readouterr().err

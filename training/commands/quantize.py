@@ -6,10 +6,10 @@ from pathlib import Path
 import onnx
 
 from service.errors import InvalidRequest
+from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places
 from training.data.examples import split
-from training.data.table import data_set
-from training.export import MODEL, exported_recipe
+from training.export import MODEL, exported_recipe, exported_task
 from training.quantize import EXAMPLES, QuantisationRefused, is_int8, quantize
 from training.runs import following, newest
 
@@ -21,6 +21,7 @@ def add_quantize(parser: argparse.ArgumentParser) -> None:
     """Describe the command's flags."""
     parser.set_defaults(command=run_quantize)
     add_places(parser)
+    add_folder(parser)
     parser.add_argument("--version", type=int, help="of the float model (the newest)")
     parser.add_argument(
         "--tolerance",
@@ -44,15 +45,17 @@ def run_quantize(options: argparse.Namespace) -> int:
         raise InvalidRequest(f"--tolerance must be at least 0, not {options.tolerance}")
     if options.examples < 1:
         raise InvalidRequest(f"--examples must be at least 1, not {options.examples}")
-    parent = options.models / options.name
+    parent = options.models / model_name(options)
     source = (parent / str(options.version) if options.version is not None else newest(parent, MODEL)) / MODEL
-    recipe = exported_recipe(source)
+    recipe, task = exported_recipe(source), exported_task(source)
     if is_int8(onnx.load(source)):
         raise QuantisationRefused(f"{source} is INT8 already: name the float model that it was made of")
-    data = data_set(recipe.data)
+    data = data_of(options, recipe, card=task.input)
+    if data.task.labels != task.labels:
+        raise InvalidRequest(f"{options.folder} has other classes than {source}: {', '.join(task.labels)}")
     learnt, _ = split(data.read_training(options.data_dir), recipe.held_out, recipe.seed)
     inputs = learnt.inputs[: options.examples].numpy()
-    folder = following(options.models / f"{options.name}-int8")
+    folder = following(options.models / f"{parent.name}-int8")
     judged = quantize(
         source, inputs, data.read_test(options.data_dir), folder, options.tolerance, command(options, source)
     )
@@ -64,8 +67,9 @@ def run_quantize(options: argparse.Namespace) -> int:
 
 def command(options: argparse.Namespace, source: Path) -> str:
     """Write the command that makes the same file again."""
+    folder = " --folder DIR" if options.folder else ""
     tolerance = f" --tolerance {options.tolerance:g}" if options.tolerance != POINTS else ""
     return (
-        f"python -m training quantize {options.name} --version {source.parent.name} "
-        f"--examples {options.examples}{tolerance}"
+        f"python -m training quantize {source.parents[1].name} --version {source.parent.name} "
+        f"--examples {options.examples}{tolerance}{folder}"
     )
