@@ -11,7 +11,8 @@ from service.errors import InvalidRequest
 from tests.training.conftest import FASHION, TINY, settled
 from training.compare.contest import contest, matched, varied
 from training.compare.cost import cost, sized, sizes
-from training.compare.equivariance import Reach, changes, exact, layers, reach, sheet_of, widened
+from training.compare.equivariance import Reach, changes, compared, exact, layers, reach, sheet_of, widened
+from training.compare.figures import Layer
 from training.compare.hardship import (
     DIRECTIONS,
     DISTANCES,
@@ -269,3 +270,11 @@ def test_a_task_of_another_size_is_the_same_otherwise() -> None:
     assert colour.input.colour == "RGB"
     assert colour.mean == TASK.mean * 3
     assert sized(colour, 28, 28, 1) == TASK
+
+
+def test_between_two_whole_shifts_the_nearer_counts_and_proves_nothing() -> None:
+    still = torch.rand(1, 2, 10, 10, generator=torch.Generator().manual_seed(1)).double()
+    for pixels, cells, moved in ((1, 0.25, still), (3, 0.75, still.roll((1, 1), (2, 3)))):
+        found = compared(still, moved, Reach(step=4, before=0, after=0), pixels, (40, 40))
+        assert (found.cells, found.largest, found.mean) == (cells, 0, 0)
+        assert not exact(Layer(name="a", step=4, field=1, border=0, compared=(found,)))
