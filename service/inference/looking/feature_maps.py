@@ -44,11 +44,16 @@ class LayerValues:
     def joined(cls, parts: Sequence[Self]) -> Self:
         """What several runs yielded, one after the other, as one run would have; seconds added up.
 
-        Only what was cut, or is run one input at a time, comes in parts, so that nothing of it is shared. Raises
-        NotAcceptable for a layer whose shape depends on the input.
+        Raises NotAcceptable for a layer whose shape depends on the input, and for one that belongs to no single input
+        and yet is another in each run.
         """
-        maps = {name: _joined(name, [part.maps[name] for part in parts]) for name in parts[0].maps}
-        return cls(maps, sum(part.queue_seconds for part in parts), sum(part.infer_seconds for part in parts))
+        shared = parts[0].shared
+        maps = {
+            name: (_same if name in shared else _joined)(name, [part.maps[name] for part in parts])
+            for name in parts[0].maps
+        }
+        queue, infer = sum(part.queue_seconds for part in parts), sum(part.infer_seconds for part in parts)
+        return cls(maps, queue, infer, shared)
 
     def cut(self, count: int, layouts: Mapping[str, Layout], selection: Selection) -> Self:
         """The `selection` of each layer, inputs first; `count` is how many of them were run.
@@ -265,6 +270,15 @@ def _joined(name: str, values: list[Array]) -> Array:
     if len({value.shape[1:] for value in values}) > 1:
         raise NotAcceptable(f"layer {name!r} has another shape for each input; ask for one input at a time")
     return np.concatenate(values)
+
+
+def _same(name: str, values: list[Array]) -> Array:
+    if any(value.dtype != values[0].dtype or value.tobytes() != values[0].tobytes() for value in values[1:]):
+        raise NotAcceptable(
+            f"layer {name!r} depends on which images are run together, and another layer asked for with it has to be "
+            "run for one image at a time; ask for it apart"
+        )
+    return values[0]
 
 
 def _inputs(feed: Mapping[str, Array]) -> int:

@@ -21,11 +21,16 @@ class Layout:
     channels: int
     """The axis of the channels, once the inputs come first."""
     alone: bool
-    """Whether the model runs one input at a time: all that a layer yields then belongs to that one."""
+    """Whether inputs are run one at a time, so that all that a layer yields belongs to that one.
+
+    Because the model runs so, or because nobody knows where this layer keeps them: a length that happens to be their
+    number proves nothing.
+    """
 
     @classmethod
     def of(cls, shape: Shape | None, channels: int | None, *, alone: bool) -> Self:
         """`channels` is their axis in `shape`; None where that is not known: then it is the first after the inputs."""
+        alone = alone or _is_unknown(shape)
         batch = _batch(shape, alone=alone)
         if channels is None or channels == batch:
             return cls(batch, CHANNELS, alone)
@@ -48,10 +53,15 @@ class Layout:
         return values[np.newaxis] if self.alone else None
 
 
+def _is_unknown(shape: Shape | None) -> bool:
+    """Whether the inputs may be first, or nowhere."""
+    return shape is None or (shape[:1] == (None,) and "N" not in shape)
+
+
 def _batch(shape: Shape | None, *, alone: bool) -> int | None:
     """The first axis, where that is not known: `Layout.rows` sees whether it is."""
     if shape is None:
         return 0
     if "N" in shape:
         return shape.index("N")
-    return 0 if shape[:1] == (None,) or (alone and shape[:1] == (1,)) else None
+    return 0 if alone and shape[:1] in ((None,), (1,)) else None

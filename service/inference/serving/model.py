@@ -218,14 +218,14 @@ class ServedModel:
     ) -> Answer:
         """What `finish` makes, in the lane, of the `selection` of the feature maps of `layers`, first axis the rows.
 
-        At most `at_once` rows are run together, one by one where the model cannot run several; what is not selected is
-        dropped after each run. A layer that is not made of numbers is refused, or left out. Raises what
-        `FeatureMaps.compute_and`, `LayerValues.cut` and `finish` raise.
+        At most `at_once` rows are run together, one by one where the model cannot run several, or where nobody knows
+        where one of the layers keeps them; what is not selected is dropped after each run. A layer that is not made of
+        numbers is refused, or left out. Raises what `FeatureMaps.compute_and`, `LayerValues.cut` and `finish` raise.
         """
-        step = (at_once or len(rows)) if self.model.batches else 1
-        feeds = [stack(rows[start : start + step]) for start in range(0, len(rows), step)]
-
         layouts = {layer: self.layout(layer) for layer in layers}
+        one_by_one = not self.model.batches or any(layout.alone for layout in layouts.values())
+        step = 1 if one_by_one else at_once or len(rows)
+        feeds = [stack(rows[start : start + step]) for start in range(0, len(rows), step)]
 
         def cut(values: LayerValues, count: int) -> LayerValues:
             return values.cut(count, layouts, selection)

@@ -181,6 +181,34 @@ def chosen() -> onnx.ModelProto:
     return model_of(*nodes, weights={"k": weight(4, 3, 3, 3), "w": weight(4, 1, 1), "zero": np.array(0, np.float32)})
 
 
+def scanning() -> onnx.ModelProto:
+    """A Loop of three rounds, which leaves all of them beside one another, [3, N, 4, 6, 6], as `rounds`."""
+    values = [
+        helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (
+            ("i", TensorProto.INT64, []),
+            ("go", TensorProto.BOOL, []),
+            ("before", TensorProto.FLOAT, None),
+            ("on", TensorProto.BOOL, []),
+            ("after", TensorProto.FLOAT, None),
+            ("each", TensorProto.FLOAT, None),
+        )
+    ]
+    inner = [
+        NODE("Identity", ["go"], ["on"]),
+        NODE("Sin", ["before"], ["after"]),
+        NODE("Identity", ["after"], ["each"]),
+    ]
+    body = helper.make_graph(inner, "round", values[:3], values[3:])
+    nodes = [
+        NODE("Conv", ["x", "k"], ["a"]),
+        NODE("ReduceMean", ["x"], ["level"], keepdims=0),
+        NODE("Loop", ["three", "", "a"], ["turned", "rounds"], body=body),
+        NODE("Add", ["a", "turned"], ["last"]),
+    ]
+    return model_of(*nodes, weights={"k": weight(4, 3, 3, 3), "three": np.array(3)})
+
+
 def functional() -> onnx.ModelProto:
     """A function of the model's own."""
     inside = [NODE("Sigmoid", ["v"], ["gate"]), NODE("Mul", ["v", "gate"], ["out"])]
@@ -295,6 +323,26 @@ async def test_every_layer_has_the_value_that_onnxruntime_gives_it(
         if "N" in (row["shape"] or []):  # wherever the graph has them, the pictures come first
             expected[row["name"]] = np.moveaxis(expected[row["name"]], row["shape"].index("N"), 0)
     assert [name for name in found if not close(found[name], expected[name], tolerance)] == []
+
+
+async def test_a_length_that_happens_to_be_the_number_of_pictures_makes_nothing_of_it(
+    serve: Serve, models: Path
+) -> None:
+    model = scanning()
+    write_model(models / "odd" / "1" / "model.onnx", model, card_of(model))
+    pictures, values = noise(model)
+    files = [("images", ("a.png", picture, "image/png")) for picture in (*pictures, pictures[0])]  # three, as rounds
+    path, wish = "/v1/models/odd/feature-maps", {"Accept": "application/x-npz"}
+    async with serve() as client:
+        assert (await client.get("/v2/models/odd/config")).json()["max_batch_size"] > 1
+        answer = await client.post(path, files=files, params={"layer": "rounds"}, headers=wish)
+        mixed = await client.post(path, files=files, params={"layer": ["rounds", "level"]}, headers=wish)
+    found = np.load(io.BytesIO(answer.content), allow_pickle=False)["rounds"]
+    for picture, one in zip(found, (*values, values[0]), strict=True):
+        expected = run(model, {"x": one[np.newaxis]}, ["rounds"])["rounds"]
+        assert close(picture, expected, FLOAT32)
+    assert mixed.status_code == 406
+    assert "'level' depends on which images are run together" in mixed.json()["detail"]
 
 
 async def test_weights_of_a_quantised_convolution_count_on_its_row(serve: Serve, models: Path) -> None:

@@ -312,6 +312,17 @@ def test_joined_refuses_shapes_that_differ() -> None:
         LayerValues.joined(singles(weight(1, 3), weight(1, 4)))
 
 
+def test_joined_has_what_belongs_to_no_input_once_and_only_if_it_is_the_same_for_all() -> None:
+    one, same, other = (
+        LayerValues({"k": values}, 0, 0, frozenset("k")) for values in (weight(4), weight(4), weight(5))
+    )
+    joined = LayerValues.joined([one, same])
+    np.testing.assert_array_equal(joined.maps["k"], weight(4))
+    assert joined.shared == {"k"}
+    with pytest.raises(NotAcceptable, match="depends on which images are run together"):
+        LayerValues.joined([one, other])
+
+
 def columns(values: Array, **options: int) -> dict[str, Sequence[float]]:
     return vars(statistics(values, **options))
 
