@@ -33,8 +33,11 @@ def publish(learner: Learner, folder: Path) -> None:
 
 def keep(network: nn.Module, path: Path) -> None:
     """Write the network's weights, whole or not at all: Ctrl-C in the middle leaves the file that was there."""
+    weights = network.state_dict()  # two of one storage, as tied weights are, are written twice
     partial = path.with_suffix(".partial")
-    partial.write_bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))
+    partial.write_bytes(
+        save({name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()})
+    )
     partial.replace(path)
 
 

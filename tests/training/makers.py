@@ -39,6 +39,14 @@ def sure() -> nn.Module:
     return small(3, nn.Softmax(dim=1))
 
 
+def tied() -> nn.Module:
+    """Two layers of one weight."""
+    torch.manual_seed(6)
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), first, second)
+
+
 def of_signals() -> nn.Module:
     """Two channels of any length in, three scores out."""
     torch.manual_seed(5)

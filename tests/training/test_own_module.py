@@ -122,6 +122,12 @@ def test_probabilities_are_left_as_they_are(export: Callable[..., int], tmp_path
         assert answer == pytest.approx(makers.sure()(torch.zeros(2, 3, 8, 8)).numpy(), abs=1e-6)
 
 
+def test_tied_weights_are_kept_under_both_names(export: Callable[..., int], tmp_path: Path) -> None:
+    assert export("tied") == 0
+    kept = load_file(tmp_path / "models/own/1" / WEIGHTS)
+    assert torch.equal(kept["2.weight"], kept["3.weight"])
+
+
 def test_a_module_of_signals(export: Callable[..., int], tmp_path: Path) -> None:
     assert export("of_signals", "--kind", "signal", "--size", "20", "--channels", "2") == 0
     card = card_of(tmp_path / "models/own/1" / MODEL)
