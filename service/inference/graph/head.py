@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from service.inference.graph.axes import Order, orders
 from service.inference.graph.operators import STANDARD
-from service.inference.graph.shapes import Shape
+from service.inference.graph.shapes import Shape, infer
 from service.inference.graph.subgraph import producers
 from service.inference.graph.window import attributes
 
@@ -30,7 +30,7 @@ class LinearHead:
     """`logits = weights @ features + bias`, where the features are those of one spatial layer.
 
     They are averaged over all places where `averaged`, else all of them in a row, as the layer has them. `weights` may
-    be a single factor; without any, feature number c is the score of class c.
+    be factors, one for all or one for each; without any, feature number c is the score of class c.
     """
 
     layer: str
@@ -41,7 +41,7 @@ class LinearHead:
     order: Order
     """What each axis of the layer is, the batch first."""
     weights: Numbers | None
-    """[classes, features]"""
+    """[classes, features], or [features], or a number"""
     bias: Numbers
 
     @property
@@ -73,10 +73,12 @@ class LinearHead:
 
     def _row(self, wanted: int, index: int) -> Numbers | None:
         """What each of `wanted` features counts for class `index`; None where there are not that many of them."""
-        if self.weights is None or self.weights.ndim == 0:
+        if self.weights is None or self.weights.ndim < 2:
+            if index >= wanted or (self.weights is not None and self.weights.size not in (1, wanted)):
+                return None
             row = np.zeros(wanted)
-            row[index : index + 1] = 1.0 if self.weights is None else self.weights
-            return row if index < wanted else None
+            row[index] = 1.0 if self.weights is None else np.broadcast_to(self.weights, wanted)[index]
+            return row
         fits = self.weights.shape[1] == wanted and index < len(self.weights)
         return self.weights[index] if fits else None
 
@@ -93,8 +95,12 @@ class LinearHead:
         `inputs` says what the axes of the graph's inputs are, `shapes` the shapes of its layers, where known. None,
         too, where it is not certain what the axes of the last spatial layer are.
         """
-        known = {name: shape for name, shape in (shapes or {}).items() if shape is not None}
-        found = _Walk(model.graph, known, orders(model.graph, inputs or {}, known)).to_space(output)
+        given = infer(model).shapes if shapes is None else shapes
+        known = {name: shape for name, shape in given.items() if shape is not None}
+        try:
+            found = _Walk(model.graph, known, orders(model.graph, inputs or {}, known)).to_space(output)
+        except ValueError:  # numpy's, of constants whose shapes do not fit: whatever that is, it is no linear head
+            return None
         return cls(**vars(found)) if found else None
 
 
@@ -104,19 +110,25 @@ class _Linear:
 
     logits: str | None = None
     weights: Numbers | None = None
-    """[out, in], or a factor of all; None: as it is."""
+    """[out, in]; or factors, one for each feature or one for all; None: as it is."""
     bias: Numbers | None = None
+
+    @property
+    def is_dense(self) -> bool:
+        return self.weights is not None and self.weights.ndim == 2
 
     def after(self, weights: Numbers, offset: Numbers | None) -> "_Linear":
         """With `weights @ x + offset` before it; `weights` are [out, in]."""
         here = self if offset is None else self.plus(offset)
-        if here.weights is None or here.weights.ndim == 0:
-            return replace(here, weights=weights * (1.0 if here.weights is None else here.weights))
-        return replace(here, weights=here.weights @ weights)
+        if here.weights is None:
+            return replace(here, weights=weights)
+        if here.weights.ndim == 2:
+            return replace(here, weights=here.weights @ weights)
+        return replace(here, weights=weights * (here.weights[:, np.newaxis] if here.weights.ndim else here.weights))
 
     def plus(self, offset: Numbers) -> "_Linear":
         """With a constant added before it."""
-        if self.weights is None or self.weights.ndim == 0:
+        if self.weights is None or not self.is_dense:
             moved = offset * (1.0 if self.weights is None else self.weights)
         else:
             moved = self.weights @ np.broadcast_to(offset, self.weights.shape[1])
@@ -124,10 +136,7 @@ class _Linear:
 
     def times(self, factors: Numbers) -> "_Linear":
         """With constant factors before it: one for all, or one for each."""
-        if factors.size > 1:
-            return self.after(np.diag(factors), None)
-        before = np.float64(1.0) if self.weights is None else self.weights
-        return replace(self, weights=np.asarray(before * factors[0]))
+        return replace(self, weights=factors if self.weights is None else self.weights * factors)
 
 
 class _Walk:
@@ -137,12 +146,14 @@ class _Walk:
         self._nodes = graph.node
         self._made_by = producers(graph)
         self._shapes = shapes
+        firsts = [value.type.tensor_type.shape.dim[:1] for value in graph.input]
+        self._batches = {"N", 1} | {first[0].dim_value for first in firsts if first} - {0}
         self._orders = orders
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._tensors |= {
             node.output[0]: node.attribute[0].t
             for node in graph.node
-            if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR
+            if node.op_type == "Constant" and [each.type for each in node.attribute] == [onnx.AttributeProto.TENSOR]
         }
         self._steps: dict[str, Callable[[onnx.NodeProto, _Linear], tuple[str, _Linear] | None]] = {
             "Gemm": self._gemm,
@@ -182,8 +193,10 @@ class _Walk:
         """Whether `node` is a mean, or a reshape of what was no mean."""
         if node.op_type in AVERAGING:
             return True
-        flattens = node.op_type in RESHAPING and behind.weights is not None and behind.weights.ndim > 0
-        return flattens and not self._has_no_space(node.input[0])
+        if node.op_type not in RESHAPING or not behind.is_dense or self._features(node.input[0]) is not None:
+            return False
+        before = self._maker(node.input[0])
+        return before is None or before.op_type not in AVERAGING
 
     def _head(self, node: onnx.NodeProto, behind: _Linear) -> LinearHead | None:
         """None unless it is certain what the axes of the layer are, and a mean is one over height and width."""
@@ -196,15 +209,16 @@ class _Walk:
         bias = np.zeros(1) if behind.bias is None else behind.bias
         return LinearHead(layer, behind.logits or layer, averaged, order, behind.weights, bias)
 
-    def _has_no_space(self, name: str) -> bool:
-        """Whether the tensor is a mean over all places, or was made from one by what keeps it without places."""
-        node = self._maker(name)
-        if node is None:
-            return False
-        if node.op_type in AVERAGING or node.op_type in ("Gemm", "MatMul"):
-            return True
-        linear = node.op_type in TRANSPARENT | RESHAPING | ELEMENTWISE | {"Conv"}
-        return linear and any(self._has_no_space(given) for given in node.input[:2] if given not in self._tensors)
+    def _features(self, name: str) -> int | None:
+        """Which axis holds the features of a tensor that has one row of them for each input, and nothing else.
+
+        None where it has more axes, unless they are of length 1, and where that is not known.
+        """
+        shape = self._shapes.get(name, ())
+        if len(shape) < 2 or shape[0] not in self._batches:
+            return None
+        long = [axis for axis, length in enumerate(shape) if axis and length != 1] or [len(shape) - 1]
+        return long[0] if len(long) == 1 and isinstance(shape[long[0]], int) else None
 
     def _averaged(self, node: onnx.NodeProto) -> set[int]:
         """The axes over all of which `node` takes the mean; below 0 counted from the last."""
@@ -226,13 +240,17 @@ class _Walk:
         offset = self._constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         if weights is None or settings.get("transA", 0) or (offset is None and len(node.input) > 2 and node.input[2]):
             return None
-        weights = settings.get("alpha", 1.0) * (weights if settings.get("transB", 0) else weights.T)
-        shift = None if offset is None else settings.get("beta", 1.0) * _vector(offset, len(weights))
-        return node.input[0], behind.after(weights, shift)
+        weights = weights if settings.get("transB", 0) else weights.T
+        if self._features(node.input[0]) is None or (offset is not None and offset.size not in (1, len(weights))):
+            return None
+        shift = None if offset is None else settings.get("beta", 1.0) * np.broadcast_to(offset.ravel(), len(weights))
+        alpha = settings.get("alpha", 1.0)
+        return node.input[0], behind.after(weights if alpha == 1 else alpha * weights, shift)
 
     def _matmul(self, node: onnx.NodeProto, behind: _Linear) -> tuple[str, _Linear] | None:
-        weights = self._constant(node.input[1])
-        if weights is None or weights.ndim != 2:
+        """It multiplies along the last axis, whatever the others are: a dense layer only where that is the features."""
+        weights, axis = self._constant(node.input[1]), self._features(node.input[0])
+        if weights is None or weights.ndim != 2 or axis is None or axis != len(self._shapes[node.input[0]]) - 1:
             return None
         return node.input[0], behind.after(weights.T, None)
 
@@ -242,21 +260,29 @@ class _Walk:
             found = self._constant(other)
             if found is None or (node.op_type in ("Sub", "Div") and other != node.input[1]):
                 continue
-            constant = found.ravel()
+            axis = self._features(place)
+            if axis is None or found.size == 0:
+                return None
+            row = (1, *self._shapes[place][1:])  # raises ValueError for a constant that makes more of the features
+            constant = found.ravel() if found.size == 1 else np.broadcast_to(found, row).ravel()  # type: ignore[arg-type]
             if node.op_type in ("Add", "Sub"):
                 return place, behind.plus(constant if node.op_type == "Add" else -constant)
             with np.errstate(divide="ignore"):
                 factors = constant if node.op_type == "Mul" else 1.0 / constant
-            return (place, behind.times(factors)) if factors.size and np.isfinite(factors).all() else None
+            return (place, behind.times(factors)) if np.isfinite(factors).all() else None
         return None
 
     def _pointwise(self, node: onnx.NodeProto, behind: _Linear) -> tuple[str, _Linear] | None:
-        """A convolution of a single place is a dense layer; whether it is one, shows where the walk ends."""
+        """A convolution of a single place is a dense layer."""
         weights = self._constant(node.input[1])
-        offset = self._constant(node.input[2]) if len(node.input) > 2 else None
+        offset = self._constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         if weights is None or weights.shape[2:] != (1, 1) or attributes(node).get("group", 1) != 1:
             return None
-        if not self._has_no_space(node.input[0]):
+        if offset is None and len(node.input) > 2 and node.input[2]:
+            return None
+        if any(
+            self._features(name) is None or self._shapes[name][2:] != (1, 1) for name in (*node.input[:1], *node.output)
+        ):
             return None
         return node.input[0], behind.after(weights[:, :, 0, 0], offset)
 
@@ -267,7 +293,3 @@ class _Walk:
 
 def _none(node: onnx.NodeProto, behind: _Linear) -> None:
     """Any other node is not known to be linear."""
-
-
-def _vector(offset: Numbers, length: int) -> Numbers:
-    return np.broadcast_to(offset.ravel(), length)

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -126,6 +127,15 @@ LINEAR |= {
         FLAT, node("Mul", ["flat", "k"], "scaled"), node("MatMul", ["scaled", "w"], "z"), node("Add", ["z", "o"], "y"),
         k=np.array(0.5, np.float32), o=weight(7), **DENSE,
     ),
+    "each feature standardised": model(
+        FLAT, node("Sub", ["flat", "mean"], "centred"), node("Div", ["centred", "deviation"], "standard"),
+        node("MatMul", ["standard", "w"], "y"), mean=weight(1, 120), deviation=np.abs(weight(120)) + 1, **DENSE,
+    ),
+    "a factor for each channel of a mean": model(
+        POOL, node("Mul", ["pool", "k"], "scaled"), node("Flatten", ["scaled"], "vector"),
+        node("MatMul", ["vector", "w"], "y"), k=weight(5, 1, 1), w=weight(5, 7),
+    ),
+    "a factor for each score, nothing else": model(POOL, SQUEEZE, node("Mul", ["vector", "k"], "y"), k=weight(5) + 3),
     "a mean, scaled": model(POOL, SQUEEZE, node("Div", ["vector", "t"], "z"), node("Add", ["z", "o"], "y"),
         t=np.array(4, np.float32), o=weight(5)),
 }  # fmt: skip
@@ -160,6 +170,24 @@ NOT_LINEAR = {
     "a matrix that is turned at run time": model(
         POOL, node("Reshape", ["pool", "shape"], "column"), node("Gemm", ["column", "w"], "y", transA=1),
         shape=np.array([5, 1]), w=weight(5, 7),
+    ),
+    "a product along the channels of every place": model(
+        LAST, node("MatMul", ["last", "v"], "mixed"), node("Add", ["mixed", "o"], "moved"),
+        node("Flatten", ["moved"], "flat"), node("Gemm", ["flat", "w"], "y"),
+        v=weight(5, 5), o=weight(5), **DENSE,
+    ),
+    "a product in groups of features": model(
+        POOL, node("Reshape", ["pool", "shape"], "groups"), node("MatMul", ["groups", "v"], "mixed"),
+        node("Flatten", ["mixed"], "vector"), node("Gemm", ["vector", "w"], "y"),
+        shape=np.array([1, 5, 1]), v=weight(1, 2), w=weight(10, 7),
+    ),
+    "an offset for each of a group of features": model(
+        FLAT, node("Reshape", ["flat", "shape"], "groups"), node("Add", ["groups", "o"], "moved"),
+        node("Flatten", ["moved"], "rows"), node("Gemm", ["rows", "w"], "y"),
+        shape=np.array([1, 24, 5]), o=weight(5), **DENSE,
+    ),
+    "an offset that makes a matrix of the features": model(
+        FLAT, node("Add", ["flat", "o"], "rows"), node("Gemm", ["rows", "w"], "y"), o=weight(3, 1), **DENSE
     ),
     "a convolution in groups": model(
         POOL, node("Conv", ["pool", "w"], "scores", group=5), node("Flatten", ["scores"], "y"), w=weight(5, 1, 1, 1)
@@ -251,6 +279,29 @@ def test_a_mean_of_the_input_itself_is_one_over_its_places(order: tuple[int, ...
     assert (found.layer, found.averaged) == ("x", True)
     [other] = {(0, 1, 2, 3), (0, 2, 3, 1)} - {order}
     assert LinearHead.of(direct, "y", {"x": other}) is None
+
+
+def test_a_factor_for_each_of_many_features_takes_no_square_of_them() -> None:
+    wide, features = [1, 3, 64, 64], 3 * 64 * 64
+    scaled = build(
+        [
+            node("Flatten", ["x"], "flat"), node("Sub", ["flat", "mean"], "centred"),
+            node("Div", ["centred", "deviation"], "scaled"), node("Gemm", ["scaled", "w"], "y"),
+        ],
+        {"x": wide}, ["y"],
+        {"mean": weight(features), "deviation": np.abs(weight(features)) + 1, "w": weight(features, 2)},
+    )  # fmt: skip
+    tracemalloc.start()
+    try:
+        found = LinearHead.of(scaled, "y", {"x": (0, 1, 2, 3)})
+        assert found
+        assert tracemalloc.get_traced_memory()[1] < 100 * 8 * features  # its square were over a gigabyte
+    finally:
+        tracemalloc.stop()
+    x = weight(*wide)
+    parts = found.maps(x[0], 1)
+    assert parts
+    np.testing.assert_allclose(parts[0].sum() + parts[1], run(scaled, {"x": x}, ["y"])["y"][0, 1], rtol=1e-3, atol=1e-3)
 
 
 def test_features_of_another_size_than_the_weights_have_no_map() -> None:
