@@ -38,6 +38,14 @@ class Scaled(nn.Module):
         return (planes.float() - self.mean) / self.std
 
 
+class GlobalAverage(nn.Module):
+    """Planes [N, channels, *extents] to the mean of each, [N, channels]."""
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Average over space; nn.AdaptiveAvgPool2d is exported as a dozen operators that compute its window."""
+        return planes.mean(dim=tuple(range(2, planes.ndim)))
+
+
 def scaled_planes(task: Task) -> nn.Sequential:
     """From the input as the service sends it to float32 planes."""
     return named(planes=Planes(), scaled=Scaled(task))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.examples import Task
-from training.networks.blocks import named, scaled_planes
+from training.networks.blocks import GlobalAverage, named, scaled_planes
 
 
 class Block(nn.Module):
@@ -48,12 +48,11 @@ class Residual(nn.Module):
         self.stage1 = named(block1=Block(width, width), block2=Block(width, width))
         self.stage2 = named(block1=Block(width, 2 * width, step=2), block2=Block(2 * width, 2 * width))
         self.stage3 = named(block1=Block(2 * width, 4 * width, step=2), block2=Block(4 * width, 4 * width))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
+        self.pool = GlobalAverage()
         self.head = nn.Linear(4 * width, task.outputs)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels to logits."""
         features = self.stage3(self.stage2(self.stage1(self.stem(self.input(pixels)))))
-        logits: Tensor = self.head(self.flatten(self.pool(features)))
+        logits: Tensor = self.head(self.pool(features))
         return logits

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.examples import Task
-from training.networks.blocks import named, scaled_planes
+from training.networks.blocks import GlobalAverage, named, scaled_planes
 
 LEAST_SPREAD = 5e-4  # added to each eigenvalue, so that directions in which nothing varies stay small
 MEMORY = 0.4  # share of the newest batch in the normalisations' running statistics
@@ -49,14 +49,13 @@ class Whitened(nn.Module):
         self.stage1 = halved(whitening.out_channels, width)
         self.stage2 = halved(width, 4 * width)
         self.stage3 = halved(4 * width, 4 * width)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
+        self.pool = GlobalAverage()
         self.head = nn.Linear(4 * width, task.outputs, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels to logits."""
         features = self.stage3(self.stage2(self.stage1(self.stem(self.input(pixels)))))
-        logits: Tensor = self.head(self.flatten(self.pool(features)))
+        logits: Tensor = self.head(self.pool(features))
         return logits
 
     def fit(self, pixels: Tensor) -> None:
