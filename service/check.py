@@ -54,8 +54,8 @@ class Checked:
             raise ModelRejected(f"{file} cannot be opened: {error}") from error
         own = read_card(proto, file)
         if own and not labels:
-            return cls(file, proto, graph, session, *prove(session, own), Draft(own))
-        return cls(file, proto, graph, session, *_proved(session, draft(session, graph, labels, size)))
+            return cls(file, proto, graph, session, *prove(session, own, proto), Draft(own))
+        return cls(file, proto, graph, session, *_proved(session, draft(session, graph, labels, size), proto))
 
     def lines(self) -> Iterator[str]:
         """What there is to know, in one screen."""
@@ -105,12 +105,12 @@ class Checked:
         return trials(Model(self.session, batches=False), card, folder)
 
 
-def _proved(session: ort.InferenceSession, drafted: Draft) -> tuple[Model, str | None, Draft]:
+def _proved(session: ort.InferenceSession, drafted: Draft, proto: onnx.ModelProto) -> tuple[Model, str | None, Draft]:
     """A guess binds nobody: a model that does not keep to a drafted card is one without a card."""
     try:
-        return *prove(session, drafted.card), drafted
+        return *prove(session, drafted.card, proto), drafted
     except ModelRejected as error:
-        return *prove(session, None), Draft(None, missing=(f"a card was drafted, but {error}",))
+        return *prove(session, None, proto), Draft(None, missing=(f"a card was drafted, but {error}",))
 
 
 def install(file: Path, card: ModelCard | None, models: Path, name: str) -> Path:

@@ -46,7 +46,7 @@ class Loader:
         except Exception as error:  # protobuf, onnx and onnxruntime each raise classes of their own
             raise ModelRejected(f"{file.name} cannot be opened: {error}") from error
         card = read_card(proto, file)
-        model, doubt = prove(session, card)
+        model, doubt = prove(session, card, proto)
         if doubt:
             log.warning("model %s version %s is served one input at a time: %s", name, version, doubt)
         batcher = self.batcher(name, version, model)

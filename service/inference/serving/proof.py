@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -12,10 +13,12 @@ from service.errors import ModelRejected, RunFailed
 from service.inference.contract.card import ModelCard
 from service.inference.contract.datatypes import DTYPES, of_onnxruntime
 from service.inference.contract.signature import FREE
+from service.inference.graph.control import steered
 from service.inference.serving.model import Model, Row, stack
 
 CUDA_TOLERANCE = 1e-3
-ROWS = 4
+NOISE = ((0.0, 1.0), (0.0, 0.1), (0.9, 0.1), (0.45, 0.1))
+"""Least and span of each made-up input: plain, dark, bright and flat, so that what looks at a whole batch shows."""
 MOST_NUMBERS = 50_000_000  # in one made-up input; a declared shape may be anything
 FIXED_BATCH = (
     "its first dimension is fixed at {rows}, and a card is for one input at a time: export it with a free one, or 1; "
@@ -23,11 +26,14 @@ FIXED_BATCH = (
 )
 
 
-def prove(session: ort.InferenceSession, card: ModelCard | None) -> tuple[Model, str | None]:
+def prove(
+    session: ort.InferenceSession, card: ModelCard | None, proto: onnx.ModelProto | None = None
+) -> tuple[Model, str | None]:
     """Run the golden inputs, or noise, alone and together; these runs also warm the session up.
 
     A model whose answers differ from its card's, in shape or in value, raises ModelRejected; outputs that the card does
-    not name may be anything. The second value says why the model is served one input at a time, if so.
+    not name may be anything. Where the graph, `proto`, chooses by the values that it gets, no trial proves anything
+    about other values. The second value says why the model is served one input at a time, if so.
     """
     alone = Model(session, batches=False)
     if card:
@@ -43,7 +49,7 @@ def prove(session: ort.InferenceSession, card: ModelCard | None) -> tuple[Model,
     if card:
         _check(card, answers, tolerance)
     together = Model(session, batches=True)
-    doubt = _unbatched(alone) or _disagreement(together, rows, answers, tolerance)
+    doubt = _unbatched(alone) or (proto and _steered(proto)) or _disagreement(together, rows, answers, tolerance)
     return (alone, doubt) if doubt else (together, None)
 
 
@@ -73,7 +79,10 @@ def _made_up_rows(session: ort.InferenceSession, card: ModelCard | None) -> list
     if not all(_is_small((rows, *shapes[name])) and _is_number(dtypes[name]) for name in shapes):
         return []
     noise = np.random.default_rng(0)
-    return [{name: noise.random(shapes[name]).astype(dtypes[name]) for name in shapes} for _ in range(ROWS)]
+    return [
+        {name: (base + span * noise.random(shapes[name])).astype(dtypes[name]) for name in shapes}
+        for base, span in NOISE
+    ]
 
 
 def _is_small(shape: Sequence[object]) -> bool:
@@ -127,6 +136,17 @@ def _unbatched(model: Model) -> str | None:
             why = f"is fixed at {tensor.shape[0]}" if tensor.shape else "is not there, or not known"
             return f"its inputs and outputs share no free first dimension: that of {kind} {tensor.name!r} {why}"
     return None
+
+
+def _steered(proto: onnx.ModelProto) -> str | None:
+    """Why its control flow forbids batches, if it does."""
+    layer = steered(proto)
+    if layer is None:
+        return None
+    return (
+        f"what is computed for {layer!r} is decided by an If or a Loop from the values given, which in a batch "
+        "would be those of all its inputs together"
+    )
 
 
 def _disagreement(model: Model, rows: Sequence[Row], answers: Sequence[Row], tolerance: float) -> str | None:

@@ -166,7 +166,7 @@ def attentive() -> onnx.ModelProto:
 
 
 def chosen() -> onnx.ModelProto:
-    """An If, whose bodies read a layer and a weight around them."""
+    """An If by a weight, whose bodies read a layer and another weight around them."""
 
     def body(name: str, op: str) -> onnx.GraphProto:
         out = helper.make_tensor_value_info(f"{name}.out", TensorProto.FLOAT, None)
@@ -174,7 +174,7 @@ def chosen() -> onnx.ModelProto:
 
     nodes = [
         NODE("Conv", ["x", "k"], ["a"]),
-        NODE("ReduceMax", ["x"], ["top"], keepdims=0),
+        NODE("ReduceMax", ["k"], ["top"], keepdims=0),
         NODE("Greater", ["top", "zero"], ["bright"]),
         NODE("If", ["bright"], ["last"], then_branch=body("then", "Mul"), else_branch=body("else", "Add")),
     ]

@@ -55,6 +55,48 @@ def test_a_model_that_is_right_alone_but_not_in_a_batch_is_served_one_by_one() -
     assert (model.batches, doubt) == (True, None)
 
 
+def choosing(what: str) -> onnx.ModelProto:
+    """An If by whether the largest of `what` is above 0.001, which noise is alone and together."""
+    bodies = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(op, ["x"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name, op in (("then", "Neg"), ("else", "Exp"))
+    }
+    nodes = [
+        helper.make_node("ReduceMax", [what], ["peak"], keepdims=0),
+        helper.make_node("Greater", ["peak", "least"], ["bright"]),
+        helper.make_node("If", ["bright"], ["y"], **bodies),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("x", "y"))
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [0.001]) for name in ("least", "own")]
+    graph = helper.make_graph(nodes, "choosing", [x], [y], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_a_graph_that_chooses_by_values_is_served_one_by_one_whatever_noise_shows() -> None:
+    model, doubt = prove(opened(choosing("x")), None, choosing("x"))
+    assert not model.batches
+    assert doubt is not None
+    assert doubt.startswith("what is computed for 'y' is decided by an If or a Loop from the values given")
+    assert prove(opened(choosing("own")), None, choosing("own"))[1] is None
+
+
+def test_noise_is_dark_and_bright_too() -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["level"], keepdims=0),
+        helper.make_node("Greater", ["level", "third"], ["bright"]),
+        helper.make_node("Where", ["bright", "x", "third"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 400]) for name in ("x", "y"))
+    graph = helper.make_graph(nodes, "lit", [x], [y], [helper.make_tensor("third", TensorProto.FLOAT, [], [1 / 3])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert prove(opened(model), None, model)[1] == "it gives other answers to a batch than to each of its inputs"
+
+
 @pytest.mark.parametrize(
     ("kind", "shape"),
     [
