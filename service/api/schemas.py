@@ -279,7 +279,7 @@ class LayerDifference(TypedDict):
     against_shape: list[int]
     cosine: Annotated[
         float | None,
-        Field(description="cosine similarity, -1 to 1; null too where one is all 0, or holds NaN or infinity"),
+        Field(description="cosine similarity, -1 to 1, where both are finite; null too where one is all 0 there"),
     ]
     largest_difference: Annotated[
         float | None, Field(description="between two numbers at the same place, where both are finite")

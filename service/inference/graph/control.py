@@ -13,7 +13,7 @@ from service.inference.graph.window import attributes
 
 
 def steered(model: onnx.ModelProto) -> str | None:
-    """The first layer for which an If or a Loop, its own or one within it, goes by the values of inputs, if there is one.
+    """The first layer for which an If or a Loop, its own or one within it, goes by values of the inputs, if any.
 
     What goes by constants or by lengths alone does the same for all batches of one size.
     """

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 class LayerComparison:
     """One layer of two models, over the inputs added so far; None where their shapes differ, or nothing is finite.
 
-    The difference and the magnitude are those of places where both are finite; how many are not is told beside them.
+    All is told of the places where both are finite; how many are not is told beside it.
     """
 
     name: str
@@ -34,9 +34,9 @@ class LayerComparison:
 
     @property
     def cosine(self) -> float | None:
-        """Cosine similarity of all numbers, from -1 to 1: 1 for the same direction.
+        """Cosine similarity of the numbers where both are finite, from -1 to 1: 1 for the same direction.
 
-        None where one has no length, or is not finite everywhere.
+        None where one of the two has no length.
         """
         if self.largest_difference is None:
             return None
@@ -53,18 +53,17 @@ class LayerComparison:
         self.against_not_finite += theirs.size - int(np.count_nonzero(against_finite))
         if values.shape != against.shape:
             return
+        both = finite & against_finite
+        self._measure(*((ours, theirs) if both.all() else (ours[both], theirs[both])))
+
+    def _measure(self, ours: Array, theirs: Array) -> None:
+        """Numbers that are finite in both."""
+        if not ours.size:
+            return
         with np.errstate(invalid="ignore", over="ignore"):
             self.product += float(ours @ theirs)
             self.squares += float(ours @ ours)
             self.against_squares += float(theirs @ theirs)
-        self._measure(ours, theirs, finite & against_finite)
-
-    def _measure(self, ours: Array, theirs: Array, both: NDArray[np.bool_]) -> None:
-        """The largest distance and magnitude where `both` are finite."""
-        if not both.all():
-            ours, theirs = ours[both], theirs[both]
-        if ours.size:
-            with np.errstate(over="ignore"):
-                difference = float(np.abs(ours - theirs).max())
-            self.largest_difference = max(self.largest_difference or 0.0, min(difference, sys.float_info.max))
-            self.magnitude = max(self.magnitude or 0.0, float(np.abs(ours).max()))
+            difference = float(np.abs(ours - theirs).max())
+        self.largest_difference = max(self.largest_difference or 0.0, min(difference, sys.float_info.max))
+        self.magnitude = max(self.magnitude or 0.0, float(np.abs(ours).max()))
