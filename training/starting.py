@@ -36,12 +36,12 @@ class Start:
     def recipe_for(self, recipe: Recipe, given: Mapping[str, object]) -> Recipe:
         """`recipe`, less what the flags do not `given`: those fields that suit the network are taken over from it.
 
-        The learning rate is gentler than that of before, and follows the size of the batch.
+        The learning rate is gentler than that of before.
         """
         if self.recipe is None:
             return recipe
         taken = {name: getattr(self.recipe, name) for name in OF_THE_NETWORK}
-        taken["learning_rate"] = round(self.recipe.learning_rate * GENTLER * recipe.batch / self.recipe.batch, 6)
+        taken["learning_rate"] = round(self.recipe.learning_rate * GENTLER, 6)
         if self.input is not None:
             taken["size"] = self.input.size[0]
         return replace(recipe, **{name: value for name, value in taken.items() if name not in given})

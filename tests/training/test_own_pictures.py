@@ -93,7 +93,7 @@ def test_all_weights_but_the_heads_are_taken_over(places: list[str], tmp_path: P
 def test_flags_win_over_what_is_taken_over() -> None:
     start = Start("--from models/x/1", "x/1", {}, Recipe(width=8, learning_rate=0.5, batch=64), FASHION.task.input)
     taken = start.recipe_for(RECIPES["folder"], {})
-    assert (taken.network, taken.width, taken.size, taken.learning_rate) == ("plain", 8, 28, 0.05)
+    assert (taken.network, taken.width, taken.size, taken.learning_rate) == ("plain", 8, 28, 0.1)
     given = start.recipe_for(Recipe(data="folder", width=3, learning_rate=0.9), {"width": 3, "learning_rate": 0.9})
     assert (given.width, given.learning_rate) == (3, 0.9)
 
