@@ -28,7 +28,9 @@ class Tracer:
 
     def __init__(self, graph: onnx.GraphProto, inputs: Iterable[str], known: Inferred, opset: int) -> None:
         self._spatial: dict[Source, None] = {}
-        self._sights = {name: Sight.of_input(name, len(known.shapes.get(name, ()))) for name in inputs}
+        self._untold = set[str]()
+        self._ranks = {name: len(known.shapes.get(name, ())) for name in inputs}
+        self._sights = {name: Sight.of_input(name, rank) for name, rank in self._ranks.items()}
         self._operands = Operands(self._sights, known, opset)
         for node in graph.node:
             sight = self._see(node)
@@ -44,6 +46,8 @@ class Tracer:
         Several inputs must agree.
         """
         sight = self._sights.get(name, Sight())
+        if sight.inputs & self._untold:
+            return None
         spans: dict[str, list[Span]] = {}
         for source in sorted(source for source in self._spatial if source[0] in sight.inputs):
             place = sight.places.get(source)
@@ -59,10 +63,25 @@ class Tracer:
         if not seen.inputs or same.op_type in SHAPE_ONLY:
             return Sight()
         if same.op_type in CONVOLUTIONS | POOLINGS | GLOBAL_POOLINGS:
-            self._spatial.update(dict.fromkeys(self._operands.of(same.input[0]).sources(2)))
+            self._note_axes(same.input[0])
         if any(self.depends(name) for name in {*reads(node)} - {*same.input}):
             return seen.blurred  # scales of the picture itself, or what bodies capture
         return Sight(seen.inputs, self._looked_through(same).places)
+
+    def _note_axes(self, name: str) -> None:
+        """The axes that a window over this tensor slides along, with those that have been lost on the way to it."""
+        sight, lengths = self._operands.of(name), self._operands.shapes.get(name, ())[2:]
+        self._spatial.update(dict.fromkeys(sight.sources(2)))
+        for source in sight.inputs:
+            found = {place.axis - 2 for each, place in sight.places.items() if each[0] == source and place.axis >= 2}
+            missing = sum(length != 1 and axis not in found for axis, length in enumerate(lengths))
+            lost = {(source, axis) for axis in range(1, self._ranks[source])} - sight.places.keys()
+            if not found or not missing or lost & self._spatial.keys():
+                continue
+            if len(lost) == missing:
+                self._spatial.update(dict.fromkeys(sorted(lost)))
+            else:  # nobody can tell which of them are the channels
+                self._untold.add(source)
 
     def _looked_through(self, node: onnx.NodeProto) -> Sight:
         if node.op_type == "Conv" and len(node.input) > ADDED:  # onnxruntime's own

@@ -64,6 +64,38 @@ def test_axes_that_differ_are_told_apart() -> None:
     assert field(model, "y") == ReceptiveField((3, 5), (1, 2), (0, -1))
 
 
+@pytest.mark.parametrize(
+    ("lost", "weights"),
+    [
+        (helper.make_node("Gather", ["b", "places"], ["c"], axis=3), {"places": np.arange(4)}),
+        (helper.make_node("Gather", ["b", "places"], ["c"], axis=2), {"places": np.arange(8)[::-1].copy()}),
+        (helper.make_node("Reshape", ["b", "shape"], ["c"]), {"shape": np.array([0, 4, 2, 8])}),
+    ],
+)
+def test_an_axis_that_is_lost_before_the_first_window_is_not_forgotten(
+    lost: onnx.NodeProto, weights: dict[str, Array]
+) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["b"]), lost,
+        helper.make_node("Conv", ["c", "k"], ["d"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        helper.make_node("Conv", ["d", "l"], ["y"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+    ]  # fmt: skip
+    channels = 4 if lost.op_type == "Reshape" else 2
+    weights = {**weights, "k": weight(2, channels, 3, 3), "l": weight(2, 2, 3, 3)}
+    rows = Graph.of(build(nodes, {"x": ["N", 2, 4 if channels == 4 else 8, 8]}, ["y"], weights)).rows
+    assert [rows[name].receptive_field for name in ("c", "d", "y")] == [None] * 3
+    assert rows["b"].receptive_field in (IDENTITY, None)
+
+
+def test_an_axis_that_was_never_there_is_not_missed() -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axes"], ["rows"]),
+        helper.make_node("Conv", ["rows", "k"], ["y"], pads=[0, 1, 0, 1]),
+    ]
+    model = build(nodes, {"x": ["N", 2, 9]}, ["y"], {"axes": np.array([2]), "k": weight(4, 2, 1, 3)})
+    assert field(model, "y") == ReceptiveField(3, 1, -1)
+
+
 def test_pictures_whose_channels_come_last_are_followed_from_the_pixels_on() -> None:
     nodes = [
         helper.make_node("Mul", ["x", "s"], ["scaled"]),
