@@ -12,11 +12,11 @@ FREE_INITIALISERS = 4
 
 
 def subgraph(model: onnx.ModelProto, layers: Iterable[str]) -> onnx.ModelProto:
-    """A new model that yields exactly `layers` (names of tensors that top-level nodes yield), in their order.
+    """A new model that yields exactly `layers`, in their order: tensors that top-level nodes or the model itself yield.
 
-    It holds only the nodes, initialisers and inputs that lead there; `model` stays as it is. The outputs are declared
-    by name alone: onnxruntime infers type and shape, so that a wrong declaration in `model` does no harm.
-    Raises UnknownName when no top-level node yields a layer.
+    It holds only the nodes, initialisers and inputs that lead there; `model` stays as it is. What a node yields is
+    declared by name alone: onnxruntime infers type and shape, so that a wrong declaration in `model` does no harm.
+    Raises UnknownName for any other layer.
     """
     graph = model.graph
     wanted = list(dict.fromkeys(layers))
@@ -30,7 +30,8 @@ def subgraph(model: onnx.ModelProto, layers: Iterable[str]) -> onnx.ModelProto:
     part.graph.sparse_initializer.extend(tensor for tensor in graph.sparse_initializer if tensor.values.name in names)
     constants = set() if model.ir_version < FREE_INITIALISERS else initialiser_names(graph)
     part.graph.input.extend(value for value in graph.input if value.name in names - constants)
-    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    passed_on = passed_on_outputs(graph)
+    part.graph.output.extend(passed_on.get(name, onnx.ValueInfoProto(name=name)) for name in wanted)
     return part
 
 
@@ -60,12 +61,19 @@ def producers(graph: onnx.GraphProto) -> dict[str, int]:
     return {name: index for index, node in enumerate(graph.node) for name in node.output if name}
 
 
+def passed_on_outputs(graph: onnx.GraphProto) -> dict[str, onnx.ValueInfoProto]:
+    """The outputs that no node yields, as an input or an initialiser is one already, by name."""
+    made_by = producers(graph)
+    return {value.name: value for value in graph.output if value.name not in made_by}
+
+
 def _ancestors(graph: onnx.GraphProto, wanted: list[str]) -> tuple[set[int], set[str]]:
     """Places of the nodes that lead to `wanted`, and every name met on the way back."""
     made_by = producers(graph)
+    known = {**made_by, **passed_on_outputs(graph)}
     for layer in wanted:
-        if layer not in made_by:
-            raise UnknownName("layer", layer, made_by)
+        if layer not in known:
+            raise UnknownName("layer", layer, known)
     nodes: set[int] = set()
     names: set[str] = set()
     waiting = list(wanted)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service.errors import ClientGone, InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
 from service.inference.contract.datatypes import DTYPES, of_onnxruntime
-from service.inference.graph.subgraph import producers, subgraph
+from service.inference.graph.subgraph import passed_on_outputs, producers, subgraph
 from service.inference.looking.layout import Layout
 from service.inference.looking.selection import Selection
 
@@ -112,7 +112,7 @@ class FeatureMaps:
         self, model: onnx.ModelProto, open_session: OpenSession, capacity: int = 2**28, queue_size: int = 64
     ) -> None:
         self.model = model
-        self._layers = producers(model.graph)
+        self._layers = dict.fromkeys([*producers(model.graph), *passed_on_outputs(model.graph)])
         self._open_session = open_session
         self._capacity = capacity
         self._queue_size = queue_size

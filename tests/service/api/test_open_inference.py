@@ -261,6 +261,23 @@ async def test_several_inputs_of_several_types(serve: Serve, models: Path) -> No
         refused(await client.post(url, json={"inputs": [a, b | {"shape": [1, 2], "data": [1, 1]}]}), 400, "rows")
 
 
+async def test_an_output_that_is_a_weight_can_be_had_beside_a_layer(serve: Serve, models: Path) -> None:
+    model = adding()
+    model.graph.output.append(onnx.helper.make_tensor_value_info("zero", onnx.TensorProto.FLOAT, []))
+    write_model(models / "odd" / "1" / "model.onnx", model, None)
+    given = [
+        {"name": name, "shape": [1, 2], "datatype": kind, "data": [1, 2]}
+        for name, kind in (("a", "FP32"), ("b", "INT64"))
+    ]
+    async with serve() as client:
+        for names in (["zero"], ["zero", "sum"], ["zero", "b.float"], ["b.float", "sum", "zero"]):
+            asked = {"inputs": given, "outputs": [{"name": name} for name in names]}
+            answer = await client.post("/v2/models/odd/infer", json=asked)
+            assert answer.status_code == 200, answer.text
+            found = {output["name"]: output["data"] for output in answer.json()["outputs"]}
+            assert found == {name: {"zero": [0], "sum": [2, 4], "b.float": [1, 2]}[name] for name in names}
+
+
 async def test_a_model_without_rows_takes_whole_feeds(serve: Serve, models: Path) -> None:
     write_model(models / "scaling" / "1" / "model.onnx", scaling(), None)
     x = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}

@@ -51,6 +51,26 @@ def test_an_output_of_the_whole_model_is_a_layer_too() -> None:
     assert_close(run(subgraph(model, ["dense2"]), feeds)["dense2"], run(model, feeds)["dense2"])
 
 
+@pytest.mark.parametrize("ir_version", [3, 10])
+def test_an_output_that_no_node_yields_is_had_as_well(ir_version: int) -> None:
+    model = classic()
+    model.ir_version = ir_version
+    k1 = helper.make_tensor_value_info("k1", TensorProto.FLOAT, [4, 1, 3, 3])
+    if ir_version < 4:
+        model.graph.input.extend(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in model.graph.initializer
+        )
+    model.graph.output.extend([k1, model.graph.input[0]])
+    feeds = {"x": weight(2, 1, 8, 8)}
+    for asked in (["k1"], ["k1", "relu1"], ["x", "k1", "dense2"], ["x"]):
+        found = run(subgraph(model, asked), feeds if asked != ["k1"] else {})
+        assert list(found) == asked
+        for name in asked:
+            expected = feeds["x"] if name == "x" else run(model, feeds, [name])[name]
+            assert_close(found[name], expected)
+
+
 @pytest.mark.parametrize("name", ["dense3", "x", "k1", ""])
 def test_unknown_layer_is_refused_with_the_nearest_names(name: str) -> None:
     with pytest.raises(UnknownName, match=r"unknown layer .*; the nearest are: "):
