@@ -53,7 +53,7 @@ def parse(body: bytes, header_length: str | None, signature: Signature) -> Infer
     parameters = _parameters(document, "the request")
     binary = _flag(parameters, "binary_data_output", default=False)
     return InferenceRequest(
-        inputs=_inputs(document, memoryview(body)[length:]),
+        inputs=_inputs(document, memoryview(body)[length:], needed=bool(signature.inputs)),
         outputs=_outputs(document, binary),
         id=_id(document),
         binary=binary,
@@ -107,14 +107,14 @@ def _timeout(parameters: Mapping[str, Any]) -> float | None:
     return min(microseconds, 2**63) / 1e6 if microseconds else None
 
 
-def _inputs(document: Mapping[str, Any], data: memoryview) -> dict[str, Array]:
+def _inputs(document: Mapping[str, Any], data: memoryview, *, needed: bool) -> dict[str, Array]:
     inputs: dict[str, Array] = {}
     offset = 0
     for name, entry in _named(document, "inputs"):
         array, taken = _input(name, entry, data[offset:])
         inputs[name] = array
         offset += taken
-    if not inputs:
+    if needed and not inputs:
         raise InvalidRequest("the request has no inputs")
     if offset != len(data):
         raise InvalidRequest(f"{len(data) - offset} bytes of binary data belong to no input")

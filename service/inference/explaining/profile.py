@@ -87,8 +87,8 @@ def profile(served: ServedModel, max_batch: int) -> Profile:
         sizes = sorted({1, max_batch}) if served.model.batches else [served.model.fixed_batch or 1]
         shown = frozenset(row.name for row in served.graph.layers)
         named = named_after_layers(model)
-        feeds = [stack([rows[i % len(rows)] for i in range(size)]) for size in sizes]
-        batches = tuple(_measured(session, named, shown, feed) for feed in feeds)
+        feeds = {size: stack([rows[i % len(rows)] for i in range(size)]) for size in sizes}
+        batches = tuple(_measured(session, named, shown, feed, size) for size, feed in feeds.items())
     except Unprocessable:
         raise
     except Exception as error:  # onnxruntime's exceptions have no base of their own
@@ -117,7 +117,9 @@ def _mark(body: onnx.GraphProto) -> None:
             _mark(inner)
 
 
-def _measured(serving: ort.InferenceSession, model: onnx.ModelProto, shown: frozenset[str], feed: Feed) -> BatchProfile:
+def _measured(
+    serving: ort.InferenceSession, model: onnx.ModelProto, shown: frozenset[str], feed: Feed, size: int
+) -> BatchProfile:
     """Runs of the profiled copy and of the serving session in turn, so that both meet the same conditions."""
     whole: list[float] = []
     with tempfile.TemporaryDirectory(prefix="convscope-profile-") as folder:
@@ -132,7 +134,7 @@ def _measured(serving: ort.InferenceSession, model: onnx.ModelProto, shown: froz
         events = json.loads(Path(copy.end_profiling()).read_bytes())
     rows = layer_times(events, kernels, len(whole))
     ratio = float(np.median(np.divide(run_times(events, len(whole)), whole)))
-    return BatchProfile(len(next(iter(feed.values()))), len(whole), float(np.median(whole)), ratio, rows)
+    return BatchProfile(size, len(whole), float(np.median(whole)), ratio, rows)
 
 
 def _opened(

@@ -130,6 +130,8 @@ def _same_class(card: ModelCard, stated: NDArray[Any], given: NDArray[Any]) -> b
 
 def _unbatched(model: Model) -> str | None:
     """Why its shapes alone forbid batches, if they do; an output that numpy cannot hold is never asked for."""
+    if not model.signature.inputs:
+        return "it has no inputs"
     given = [("output", tensor) for tensor in model.signature.outputs if tensor.name in model.outputs]
     for kind, tensor in (*(("input", tensor) for tensor in model.signature.inputs), *given):
         if tensor.shape[:1] != (FREE,):

@@ -278,6 +278,25 @@ async def test_an_output_that_is_a_weight_can_be_had_beside_a_layer(serve: Serve
             assert found == {name: {"zero": [0], "sum": [2, 4], "b.float": [1, 2]}[name] for name in names}
 
 
+async def test_a_model_without_inputs_is_asked_for_with_none(serve: Serve, models: Path) -> None:
+    y = onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])
+    nodes = [onnx.helper.make_node("Abs", ["k"], ["a"]), onnx.helper.make_node("Add", ["a", "a"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "constant", [], [y])
+    graph.initializer.append(onnx.helper.make_tensor("k", TensorProto.FLOAT, [1, 2], [-1, 2]))
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    write_model(models / "odd" / "1" / "model.onnx", model, None)
+    url = "/v2/models/odd/infer"
+    nothing: list[dict[str, Any]] = [{}, {"inputs": []}]
+    async with serve() as client:
+        for asked in nothing:
+            assert tensor(await client.post(url, json=asked), "y").tolist() == [[2, 4]]
+        layers = await client.post(url, json={"outputs": [{"name": "a"}, {"name": "y"}]})
+        assert tensor(layers, "a").tolist() == [[1, 2]]
+        given = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}
+        refused(await client.post(url, json={"inputs": [given]}), 400, "'x'")
+        assert (await client.post("/v1/models/odd/latency")).status_code == 200
+
+
 async def test_a_model_without_rows_takes_whole_feeds(serve: Serve, models: Path) -> None:
     write_model(models / "scaling" / "1" / "model.onnx", scaling(), None)
     x = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}

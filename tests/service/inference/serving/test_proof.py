@@ -273,3 +273,11 @@ def proved(given: NDArray[np.float32], stated: Sequence[float], activation: str,
         return
     with pytest.raises(ModelRejected, match="golden input 0 is of another class than its card says"):
         prove(session, described)
+
+
+def test_a_graph_without_inputs_is_served_as_it_is() -> None:
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])
+    graph = helper.make_graph([helper.make_node("Exp", ["k"], ["y"])], "alone", [], [y])
+    graph.initializer.append(helper.make_tensor("k", TensorProto.FLOAT, [1, 2], [0, 1]))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert prove(opened(model), None, model)[1] == "it has no inputs"
