@@ -117,9 +117,10 @@ async def _encoded(
         facts = {name: np.array(fact) for name, fact in found.facts.items()}
         return sized(npz({"activation": found.values, **facts}), NPZ, limit)
     card, text = served.image_card().input, {name: str(fact) for name, fact in found.facts.items()}
+    down, across = found.spacing
 
     def draw(image: Image.Image) -> bytes:
-        return overlay(image, found.values, card, found.spacing, text)
+        return overlay(image, found.values, card, (down, across), text)
 
     return sized(await services.decoder.draw_on(picture, draw), PNG, limit)
 

@@ -13,7 +13,6 @@ from service.inference.contract.card import ModelCard
 from service.inference.contract.classes import ClassScore, classify
 from service.inference.explaining.occlusion import boxes, grid, hidden
 from service.inference.graph.head import LinearHead
-from service.inference.graph.receptive_field import ReceptiveField
 from service.inference.looking.feature_maps import LayerValues
 from service.inference.pictures.overlay import Spacing
 from service.inference.serving.model import Row, ServedModel
@@ -40,8 +39,8 @@ class ClassActivation:
     logit: float | None
     queue_seconds: float
     infer_seconds: float
-    spacing: tuple[Spacing, Spacing] | None = None
-    """Where the places of the layer lie in the input; None: evenly over all of it."""
+    spacing: tuple[Spacing, ...]
+    """Where the places lie in the input, along each axis of `values`."""
 
     @property
     def facts(self) -> dict[str, str | int | float]:
@@ -84,9 +83,8 @@ async def _by_cam(
         found = _exact(head, {**given, **values.maps}, card, scored.index)
         if found is None:
             return None
-        layer = served.graph.rows.get(head.layer)
-        spacing = _spacing(layer.receptive_field if layer and not head.turned else None, card)
-        return ClassActivation(scored, "cam", *found, values.queue_seconds, values.infer_seconds, spacing)
+        seconds = values.queue_seconds, values.infer_seconds
+        return ClassActivation(scored, "cam", *found, *seconds, _spacing(head, found[0].shape, card))
 
     wanted = dict.fromkeys((head.layer, head.logits, card.output.name))
     given = {name: row[name][np.newaxis] for name in wanted if name in row}  # of a head on the input itself
@@ -110,15 +108,13 @@ def _exact(
     return (values, bias, logit) if abs(values.sum() + bias - logit) <= rounding * magnitude else None
 
 
-def _spacing(field: ReceptiveField | None, card: ModelCard) -> tuple[Spacing, Spacing] | None:
-    """The centres of what the places of a layer see; None where that is not known."""
-    if field is None:
-        return None
-    size, step, start = (
-        np.broadcast_to(np.asarray(lengths, float), 2) for lengths in (field.size, field.step, field.start)
-    )
-    firsts, steps = (start + size / 2) / card.input.size, step / card.input.size
-    return Spacing(float(firsts[0]), float(steps[0])), Spacing(float(firsts[1]), float(steps[1]))
+def _spacing(head: LinearHead, places: Sequence[int], card: ModelCard) -> tuple[Spacing, ...]:
+    """The centres of what the places of the layer see; evenly over the whole input where they see all of it."""
+    found = []
+    for span, number, length in zip(head.spans, places, card.input.size, strict=True):
+        known = span and Spacing((span.start + span.size / 2) / length, span.step / length)
+        found.append(known or Spacing.even(number))
+    return tuple(found)
 
 
 async def _by_occlusion(
@@ -133,7 +129,8 @@ async def _by_occlusion(
         left += [_scored(result[card.output.name], card, scored.index).probability for result in batched.results]
         queue, infer = queue + batched.queue_seconds, infer + batched.infer_seconds
     values = scored.probability - np.reshape(left, grid(card.input)) + 0.0
-    return ClassActivation(scored, "occlusion", values, None, None, queue, infer)
+    spacing = tuple(Spacing.even(places) for places in values.shape)
+    return ClassActivation(scored, "occlusion", values, None, None, queue, infer, spacing)
 
 
 def _rows(row: Row, card: ModelCard, places: Sequence[tuple[slice, ...]]) -> list[Row]:

@@ -9,10 +9,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from service.inference.graph.axes import Order, orders
-from service.inference.graph.operators import STANDARD
-from service.inference.graph.shapes import Shape, infer
-from service.inference.graph.subgraph import producers
+from service.inference.graph.axes import ACROSS, CHANNELS, DOWN, Order
+from service.inference.graph.operators import STANDARD, opset_of
+from service.inference.graph.receptive_field import Span
+from service.inference.graph.shapes import infer
+from service.inference.graph.subgraph import initialiser_names, producers
+from service.inference.graph.tracing import Tracer
 from service.inference.graph.window import attributes
 
 Numbers = NDArray[np.float64]
@@ -21,7 +23,6 @@ RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 AVERAGING = frozenset({"GlobalAveragePool", "ReduceMean", "AveragePool"})
 ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
-CHANNELS, DOWN, ACROSS = 1, 2, 3
 MOST_STEPS = 32  # a head is short; a longer one is none
 
 
@@ -40,6 +41,8 @@ class LinearHead:
     averaged: bool
     order: Order
     """What each axis of the layer is, the batch first."""
+    spans: tuple[Span | None, Span | None]
+    """What its places see of the input, down and across; None: all, or nothing regular, but they cover it evenly."""
     weights: Numbers | None
     """[classes, features], or [features], or a number"""
     bias: Numbers
@@ -88,17 +91,14 @@ class LinearHead:
         model: onnx.ModelProto,
         output: str,
         inputs: Mapping[str, Order] | None = None,
-        shapes: Mapping[str, Shape | None] | None = None,
     ) -> Self | None:
         """Read it off the graph, backwards from `output`; None where there is a layer in between that is not linear.
 
-        `inputs` says what the axes of the graph's inputs are, `shapes` the shapes of its layers, where known. None,
-        too, where it is not certain what the axes of the last spatial layer are.
+        `inputs` says what the axes of the graph's inputs are. None, too, where it is not certain what the axes of the
+        last spatial layer are, or where in the picture its places lie.
         """
-        given = infer(model).shapes if shapes is None else shapes
-        known = {name: shape for name, shape in given.items() if shape is not None}
         try:
-            found = _Walk(model.graph, known, orders(model.graph, inputs or {}, known)).to_space(output)
+            found = _Walk(model, inputs or {}).to_space(output)
         except ValueError:  # numpy's, of constants whose shapes do not fit: whatever that is, it is no linear head
             return None
         return cls(**vars(found)) if found else None
@@ -142,13 +142,19 @@ class _Linear:
 class _Walk:
     """From the scores backwards, node by node, as long as each is linear."""
 
-    def __init__(self, graph: onnx.GraphProto, shapes: Mapping[str, Shape], orders: Mapping[str, Order]) -> None:
+    def __init__(self, model: onnx.ModelProto, inputs: Mapping[str, Order]) -> None:
+        graph, known = model.graph, infer(model)
+        unsaid = {name: (None,) * len(order) for name, order in inputs.items() if not known.shapes.get(name)}
+        known = replace(known, shapes={**known.shapes, **unsaid})
         self._nodes = graph.node
         self._made_by = producers(graph)
-        self._shapes = shapes
+        self._inputs = inputs
+        self._shapes = known.shapes
+        initialisers = initialiser_names(graph)
+        fed = [value.name for value in graph.input if value.name not in initialisers]
+        self._tracer = Tracer(graph, fed, known, opset_of(model))
         firsts = [value.type.tensor_type.shape.dim[:1] for value in graph.input]
         self._batches = {"N", 1} | {first[0].dim_value for first in firsts if first} - {0}
-        self._orders = orders
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._tensors |= {
             node.output[0]: node.attribute[0].t
@@ -199,15 +205,31 @@ class _Walk:
         return before is None or before.op_type not in AVERAGING
 
     def _head(self, node: onnx.NodeProto, behind: _Linear) -> LinearHead | None:
-        """None unless it is certain what the axes of the layer are, and a mean is one over height and width."""
+        """None unless it is certain where its places lie, and a mean is one over height and width."""
         layer, averaged = node.input[0], node.op_type in AVERAGING
-        order = self._orders.get(layer)
-        if order is None or order[0] != 0 or len(order) != len((0, CHANNELS, DOWN, ACROSS)):
+        found = self._places(layer)
+        if found is None:
             return None
+        order, spans = found
         if averaged and {order[axis] for axis in self._averaged(node)} != {DOWN, ACROSS}:
             return None
         bias = np.zeros(1) if behind.bias is None else behind.bias
-        return LinearHead(layer, behind.logits or layer, averaged, order, behind.weights, bias)
+        return LinearHead(layer, behind.logits or layer, averaged, order, spans, behind.weights, bias)
+
+    def _places(self, layer: str) -> tuple[Order, tuple[Span | None, Span | None]] | None:
+        """What the axes of a layer are, and what its places see; None where that is uncertain or they lie unevenly."""
+        places = self._tracer.places(layer)
+        for name, given in self._inputs.items():
+            down, across = (places.get((name, given.index(axis))) for axis in (DOWN, ACROSS))
+            batch = places.get((name, given.index(0)))
+            if down is None or across is None or len(self._shapes.get(layer, given)) != len(given):
+                continue
+            if not all(place.span or place.even for place in (down, across)) or (batch and batch.axis != 0):
+                continue
+            order = {0: 0, down.axis: DOWN, across.axis: ACROSS}
+            if len(order) == len(given) - 1:
+                return tuple(order.get(axis, CHANNELS) for axis in range(len(given))), (down.span, across.span)
+        return None
 
     def _features(self, name: str) -> int | None:
         """Which axis holds the features of a tensor that has one row of them for each input, and nothing else.

@@ -5,14 +5,14 @@ The rules are those of one node each, which reads `first` as its first input.
 # ruff: noqa: ARG001 - all rules are called alike
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
 from service.inference.graph.operands import Operands
 from service.inference.graph.receptive_field import Span
 from service.inference.graph.shapes import Shape
-from service.inference.graph.sight import Sight
+from service.inference.graph.sight import Place, Sight, Source
 from service.inference.graph.window import CONVOLUTIONS, attributes, window
 
 
@@ -29,7 +29,9 @@ def elementwise(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight
         return first.blurred
     rank = max(map(len, known))
     longest = [max((_extent(shape, axis - rank) for shape in known), default=1) for axis in range(rank)]
-    return Sight.union(_broadcast(operands.of(name), shape, longest) for name, shape in zip(names, known, strict=True))
+    sights = [_broadcast(operands.of(name), shape, longest) for name, shape in zip(names, known, strict=True)]
+    places = {source: place for sight in sights for source, place in sight.places.items()}
+    return Sight.union(_standing_back(sight, shape, places, rank) for sight, shape in zip(sights, known, strict=True))
 
 
 def windowed(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
@@ -52,7 +54,12 @@ def windowed(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
         reach = (kernel[place] - 1) * dilation[place]  # a convolution with the kernel mirrored
         return span.through(kernel[place], 1, reach - padding[place], dilation[place])
 
-    return mixed.changed(slid)
+    ragged = {
+        axis + 2
+        for axis, (size, step) in enumerate(zip(kernel, dilation, strict=True))
+        if abs(padding[axis] - padding[axis + rank]) > 1 or max(padding[axis::rank]) > (size - 1) * step
+    }
+    return mixed.changed(slid).uneven(ragged)
 
 
 def pooled_whole(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
@@ -107,6 +114,16 @@ def multiplied(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
         sight = operands.of(name).without([(rank or 0) + summed])
         sights.append(sight.shifted(shift))
     return Sight.union(sights)
+
+
+def _standing_back(sight: Sight, shape: Shape, places: Mapping[Source, Place], rank: int) -> Sight:
+    """`sight` where it leaves the other operands' axes what they are: a single place of it is repeated along them."""
+    more = {
+        source: Place(place.axis, None)
+        for source, place in places.items()
+        if source[0] in sight.inputs and source not in sight.places and _extent(shape, place.axis - rank) == 1
+    }
+    return Sight(sight.inputs, {**sight.places, **more})
 
 
 def _extent(shape: Shape, axis: int) -> float:

@@ -60,12 +60,13 @@ def unsqueezed(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
 def joined(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
     """Along one axis the operands lie one after the other."""
     along = operands.axis(node, default=1)
-    return Sight.union(operands.of(name).spread(along) for name in node.input)
+    return Sight.union(operands.of(name).spread(along).uneven(along) for name in node.input)
 
 
 def split(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
     """The parts begin at different places of that axis, one row would not do for them."""
-    return first.spread(operands.axis(node, default=0))
+    along = operands.axis(node, default=0)
+    return first.spread(along).uneven(along)
 
 
 def sliced(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
@@ -86,7 +87,9 @@ def sliced(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
             start = min(max(start + length if start < 0 else start, 0), length)
         return span.through(1, step, -start)
 
-    return first.changed(cut)
+    after = operands.shapes.get(node.output[0], ())
+    whole = _same_axes(shape, after)
+    return first.changed(cut).uneven(axis for axis, (_, step) in cuts.items() if step != 1 or axis not in whole)
 
 
 def padded(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
@@ -95,8 +98,10 @@ def padded(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
         return first.blurred
     pads = operands.numbers(node, 1, "pads") or operands.numbers(node, 1, "paddings") or []
     axes = operands.numbers(node, 3, "axes") or list(range(len(pads) // 2))
-    before = dict(zip(operands.positive(axes, node.input[0]), pads, strict=False))
-    return first.changed(lambda axis, span: span.through(1, 1, before.get(axis, 0)))
+    axes = operands.positive(axes, node.input[0])
+    before, after = dict(zip(axes, pads, strict=False)), dict(zip(axes, pads[len(pads) // 2 :], strict=False))
+    moved = first.changed(lambda axis, span: span.through(1, 1, before.get(axis, 0)))
+    return moved.uneven(axis for axis in axes if before.get(axis) or after.get(axis))
 
 
 def gathered(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
@@ -113,7 +118,8 @@ def resized(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:
     before, after = operands.shapes.get(node.input[0], ()), operands.shapes.get(node.output[0], ())
     crops = attributes(node).get("coordinate_transformation_mode") == b"tf_crop_and_resize"
     same = _same_axes(before, after) if not crops else set()
-    return first.changed(lambda axis, span: span if axis in same else None)
+    resized = first.changed(lambda axis, span: span if axis in same else None)
+    return resized.uneven(range(len(before))) if crops or len(before) != len(after) else resized
 
 
 def blocked(operands: Operands, node: onnx.NodeProto, first: Sight) -> Sight:

@@ -1,7 +1,7 @@
 """Sight: what a tensor of an ONNX graph sees of the graph's inputs, axis by axis, and where those axes lie in it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from service.inference.graph.receptive_field import Span
@@ -16,6 +16,11 @@ class Place:
 
     axis: int
     span: Span | None
+    even: bool = True
+    """Whether the places along it are in their order and cover all of the input's axis, evenly or nearly so.
+
+    As behind windows, also where the picture as a whole is mixed in; not behind a slice, a join or padding of its own.
+    """
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Sight:
         for source, place in self.places.items():
             axis = to(place.axis)
             if axis is not None:
-                places[source] = Place(axis, place.span)
+                places[source] = replace(place, axis=axis)
         return type(self)(self.inputs, places)
 
     def shifted(self, by: int) -> Self:
@@ -66,7 +71,7 @@ class Sight:
     def changed(self, change: Callable[[int, Span], Span | None]) -> Self:
         """With another span on each axis that has one."""
         places = {
-            source: Place(place.axis, place.span and change(place.axis, place.span))
+            source: replace(place, span=place.span and change(place.axis, place.span))
             for source, place in self.places.items()
         }
         return type(self)(self.inputs, places)
@@ -75,6 +80,14 @@ class Sight:
         """With each place of these axes seeing all of them."""
         wide = set(axes)
         return self.changed(lambda axis, span: None if axis in wide else span)
+
+    def uneven(self, axes: Iterable[int]) -> Self:
+        """With places along these axes that do not cover all of the input's, or not in its order."""
+        rough = set(axes)
+        places = {
+            source: replace(place, even=place.even and place.axis not in rough) for source, place in self.places.items()
+        }
+        return type(self)(self.inputs, places)
 
     def without(self, axes: Iterable[int]) -> Self:
         """With these axes seen whole, and mixed so that they are not what they were."""
@@ -103,4 +116,4 @@ def _union(places: Sequence[Place | None]) -> Place | None:
     span = found[0].span
     for place in found[1:]:
         span = span.union(place.span) if span and place.span else None
-    return Place(found[0].axis, span)
+    return Place(found[0].axis, span, all(place.even for place in found))

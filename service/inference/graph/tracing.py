@@ -5,7 +5,7 @@ So are upsampling and transposed convolutions of a stride above 1, whose fields 
 normalisation by statistics of the picture itself (InstanceNormalization), as each of its places depends on all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx
 
@@ -14,7 +14,7 @@ from service.inference.graph.operators import standard
 from service.inference.graph.receptive_field import ReceptiveField, Span
 from service.inference.graph.rules import GLOBAL_POOLINGS, JOINING, RULES
 from service.inference.graph.shapes import Inferred
-from service.inference.graph.sight import Sight, Source
+from service.inference.graph.sight import Place, Sight, Source
 from service.inference.graph.subgraph import reads
 from service.inference.graph.window import CONVOLUTIONS, POOLINGS
 
@@ -39,6 +39,10 @@ class Tracer:
     def depends(self, name: str) -> bool:
         """Whether the values of a tensor depend on those of the inputs, not just on their shapes."""
         return bool(self._sights.get(name, Sight()).inputs)
+
+    def places(self, name: str) -> Mapping[Source, Place]:
+        """Where the axes of the inputs lie in a tensor; those that cannot be found in it are left out."""
+        return self._sights.get(name, Sight()).places
 
     def receptive_field(self, name: str) -> ReceptiveField | None:
         """Along the axes of the input that convolutions and poolings slide over; None where it sees all of one.

@@ -182,8 +182,7 @@ class ServedModel:
         if self.card is None:
             return None
         orders = {self.card.input.name: IMAGE_ORDERS[self.card.input.layout]}
-        shapes = {name: row.shape for name, row in self.graph.rows.items()}
-        return LinearHead.of(self.feature_maps.model, self.card.output.name, orders, shapes)
+        return LinearHead.of(self.feature_maps.model, self.card.output.name, orders)
 
     async def predict(self, rows: Sequence[Row]) -> Batched[Row]:
         """The outputs for each row, without the batch dimension. Raises what `MicroBatcher.submit` raises."""
