@@ -10,12 +10,15 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service import errors
 from service.api.services import services_of
 from service.api.stages import stages_of
 
 log = logging.getLogger(__name__)
+
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 STATUS: dict[type[errors.ConvscopeError], int] = {
     errors.InvalidRequest: 400,
@@ -92,7 +95,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     answer = problem(request.url.path, error.status_code, error.detail)
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(_methods(request))
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Those of all doors at the path: starlette knows just the first one's."""
+    app: FastAPI = request.app
+    asked = [{**request.scope, "method": method} for method in METHODS]
+    return [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
 
 
 def _extensions(error: errors.ConvscopeError) -> dict[str, Any]:

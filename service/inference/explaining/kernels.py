@@ -17,6 +17,8 @@ from service.inference.graph.subgraph import producers, reads
 # What onnxruntime puts around the name of a node that it has rewritten.
 PREFIXES = ("InsertedPrecisionFreeCast_", "fused ")
 SUFFIXES = re.compile(r"(_token_\d+|_nchwc|/[A-Z]\w*Fusion/?)$")
+REPLACED = "_bn_nchwc"
+"""What it puts behind the name of a BatchNormalization of which it has made a convolution."""
 INLINED = "_inlfunc_"
 """How the tensors within a function begin, once it is taken apart."""
 
@@ -48,9 +50,8 @@ def named(name: str, layers: Iterable[str]) -> str | None:
         for one in sorted(found, key=len, reverse=True):
             if one in layers:
                 return one
-        shorter = {SUFFIXES.sub("", one) for one in found} | {
-            one.removeprefix(prefix) for one in found for prefix in PREFIXES
-        }
+        shorter = {SUFFIXES.sub("", one) for one in found} | {one.removesuffix(REPLACED) for one in found}
+        shorter |= {one.removeprefix(prefix) for one in found for prefix in PREFIXES}
         found = shorter - found if shorter - found else set()
     return None
 
@@ -97,6 +98,7 @@ class _Reader:
     """From the optimised nodes to the layers that they yield, and from these to all the others."""
 
     def __init__(self, model: onnx.GraphProto, optimised: onnx.GraphProto, shown: frozenset[str]) -> None:
+        self.model = model
         self.nodes = list(optimised.node)
         self.shown = shown
         self.maker = {name: model.node[index] for name, index in producers(model).items()}
@@ -110,6 +112,8 @@ class _Reader:
         self.yields: dict[int, str] = {}
         self.owner: dict[str, int] = {}
         """The kernel that computes each layer."""
+        self.twins: dict[str, int] = {}
+        """And that of each that was merged with another, as the two are the same."""
 
     def read(self) -> tuple[dict[str, Kernel], dict[str, list[Kernel]]]:
         """The kernels of the nodes that have names, by these; and of those that have none, by their operators."""
@@ -121,6 +125,7 @@ class _Reader:
                 self.owner.setdefault(name, index)
         for index in sorted(self.yields):
             self._finish(index)
+        self._merge()
         for index in sorted(self.yields):
             self._lead_up(index)
         kernels = [self._kernel(index) for index in range(len(self.nodes))]
@@ -180,9 +185,25 @@ class _Reader:
         waiting = list(reads(self.maker[self.yields[index]]))
         while waiting:
             name = waiting.pop()
-            if name in self.shown and name in self.maker and name not in self.owner:
+            if name in self.shown and name in self.maker and name not in {**self.owner, **self.twins}:
                 self.owner[name] = index
                 waiting += reads(self.maker[name])
+
+    def _merge(self) -> None:
+        """What no kernel computes, but one does the very same of the same: onnxruntime computes it once."""
+        like: dict[str, str] = {}
+        groups: dict[tuple[object, ...], onnx.NodeProto] = {}
+        for node in self.model.node:
+            if not node.input:
+                continue  # constants are in no kernel, and may be large
+            settings = tuple(sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute))
+            key = (node.domain, node.op_type, settings, *(like.get(name, name) for name in node.input))
+            first = groups.setdefault(key, node)
+            like.update((name, other) for name, other in zip(node.output, first.output, strict=False) if name and other)
+        owners = {like[name]: index for name, index in self.owner.items() if name in like}
+        for name, other in like.items():
+            if name not in self.owner and name in self.shown and other in owners:
+                self.twins[name] = owners[other]
 
     def _kernel(self, index: int) -> Kernel:
         if index not in self.yields:
@@ -191,7 +212,8 @@ class _Reader:
         owned = sorted(found | {self.yields[index]}, key=self.place.__getitem__)
         told = [name for name in owned if self.maker[name].op_type != "QuantizeLinear"] or owned
         last = self.yields[index] if self.yields[index] in owned and self._ends(index) else told[-1]
-        return Kernel(last, tuple(name for name in owned if name != last))
+        rest = {*owned, *(name for name, owner in self.twins.items() if owner == index)} - {last}
+        return Kernel(last, tuple(sorted(rest, key=self.place.__getitem__)))
 
     def _ends(self, index: int) -> bool:
         return any(name == self.yields[index] for name in self.nodes[index].output)

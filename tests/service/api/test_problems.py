@@ -114,6 +114,9 @@ async def test_405_for_a_method_that_a_door_has_not(client: Client) -> None:
     answer = await client.get(PREDICT)
     refused(answer, 405)
     assert answer.headers["allow"] == "POST"
+    both = await client.delete("/v1/models/tiny/latency")
+    refused(both, 405)
+    assert both.headers["allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize(

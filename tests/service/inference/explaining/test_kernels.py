@@ -118,3 +118,40 @@ def test_a_gelu_that_becomes_one_kernel_is_one_row(tmp_path: Path) -> None:
     assert found["gelu"].layer == "BiasGelu"
     assert set(found["gelu"].fused) == {"biased", "divided", "erf", "above", "twice"}
     assert found["y"] == Kernel("QuickGelu", ("gate",))
+
+
+def test_a_normalisation_that_becomes_a_convolution_is_itself(tmp_path: Path) -> None:
+    node = helper.make_node
+    model = build(
+        [
+            node("Conv", ["x", "k"], ["a_bn"], pads=[1, 1, 1, 1]),
+            node("BatchNormalization", ["a_bn", "s", "s", "s", "s"], ["bn"]),  # which the next keeps from being folded
+            node("Relu", ["a_bn"], ["relu"]),
+            node("Conv", ["relu", "k2"], ["a"], pads=[1, 1, 1, 1]),
+        ],
+        {"x": ["N", 3, 16, 16]},
+        ["a", "bn"],
+        {"k": weight(16, 3, 3, 3), "k2": weight(16, 16, 3, 3), "s": np.abs(weight(16)) + 1},
+    )
+    found = rows(model, {"x": weight(1, 3, 16, 16)}, tmp_path / "norm")
+    assert {name: kernel.fused for name, kernel in found.items() if name} == {"a_bn": (), "bn": (), "relu": (), "a": ()}
+
+
+def test_what_is_computed_twice_is_in_the_row_of_the_one_kernel(tmp_path: Path) -> None:
+    node = helper.make_node
+    model = build(
+        [
+            node("Exp", ["x"], ["one"]),
+            node("Sin", ["one"], ["first"]),
+            node("Exp", ["x"], ["two"]),
+            node("Sin", ["two"], ["second"]),
+            node("Cast", ["x"], ["long"], to=7),
+            node("Cast", ["x"], ["double"], to=11),
+            node("Add", ["first", "second"], ["y"]),
+        ],
+        {"x": ["N", 3]},
+        ["y", "long", "double"],
+    )
+    found = rows(model, {"x": weight(2, 3)}, tmp_path / "twice")
+    computed = {frozenset(filter(None, (name, *kernel.fused))) for name, kernel in found.items()}
+    assert computed == set(map(frozenset, (["one", "two"], ["first", "second"], ["long"], ["double"], ["y"])))
