@@ -58,15 +58,16 @@ async def activation(
 
     `method` says how that was found. `cam`: exactly, for a model that is linear behind its last spatial layer; the
     values and `bias` add up to `logit`, the score before softmax or sigmoid. `occlusion`, for any other: each value is
-    what the probability loses when that part of the picture is hidden.
+    what the probability loses when that part of the picture is hidden. Place i along an axis has its centre at
+    `first + i * step` in the input that the card asks for.
 
     For a signal or a volume, a map of one axis or three, always by occlusion, and no picture.
 
     As `application/json`: the map, from the top row down. As `image/png`: the picture at its own size, coloured where
     the class was seen; `method`, `label`, `index`, `probability` and, by cam, `logit` and `bias` are in its metadata
-    (tEXt; iTXt what Latin-1 does not hold). As `application/x-npz`: the map as the array `activation`, and these
-    beside it as arrays of one value. The header `Class-Activation` says the method, the index and the probability
-    with any of the three.
+    (tEXt; iTXt what Latin-1 does not hold). As `application/x-npz`: the map as the array `activation`, with `first` and
+    `step`, and these beside it as arrays of one value. The header `Class-Activation` says the method, the index and the
+    probability with any of the three.
     """
     media_type = _form(request, served)
     index = None if label is None else index_of(label, served.known_card())
@@ -115,7 +116,8 @@ async def _encoded(
         return json_answer(_payload(served, found), limit)
     if media_type == NPZ:
         facts = {name: np.array(fact) for name, fact in found.facts.items()}
-        return sized(npz({"activation": found.values, **facts}), NPZ, limit)
+        first, step = map(np.array, found.lie(served.known_card().input.size))
+        return sized(npz({"activation": found.values, "first": first, "step": step, **facts}), NPZ, limit)
     card, text = served.image_card().input, {name: str(fact) for name, fact in found.facts.items()}
     down, across = found.spacing
 
@@ -145,6 +147,7 @@ async def _read(request: Request, body: bytes, served: ServedModel, services: Se
 
 
 def _payload(served: ServedModel, found: ClassActivation) -> ClassActivationMap:
+    first, step = found.lie(served.known_card().input.size)
     return {
         "model": served.name,
         "version": served.version,
@@ -155,5 +158,7 @@ def _payload(served: ServedModel, found: ClassActivation) -> ClassActivationMap:
         "logit": found.logit,
         "bias": found.bias,
         "shape": list(found.values.shape),
+        "first": first,
+        "step": step,
         "values": found.values.tolist(),
     }

@@ -73,6 +73,8 @@ CLASS_ACTIVATION: dict[str, Any] = {
     "logit": 4.48285,
     "bias": -0.16891,
     "shape": [3, 3],
+    "first": [4.0, 4.0],
+    "step": [8.0, 8.0],
     "values": [[-0.0141, -0.0441, 0.22921], [0.09059, 0.84499, 0.57486], [0.18021, 1.73528, 1.05482]],
 }
 """The answer to it, whose class is looked for by default."""

@@ -252,6 +252,14 @@ class ClassActivationMap(TypedDict):
             description="of a picture's map, height and width: of the last spatial layer, or even parts of the input"
         ),
     ]
+    first: Annotated[
+        list[float],
+        Field(
+            description="for each axis of `shape`, where the centre of its first place lies in the model's input, in "
+            "pixels or samples from its edge; below 0 where the model pads"
+        ),
+    ]
+    step: Annotated[list[float], Field(description="for each axis of `shape`, how far it is from a place to the next")]
     values: Annotated[list[Any], Field(description="row by row, from the top; as nested as `shape` is long")]
 
 

@@ -42,6 +42,14 @@ class ClassActivation:
     spacing: tuple[Spacing, ...]
     """Where the places lie in the input, along each axis of `values`."""
 
+    def lie(self, extents: Sequence[int]) -> tuple[list[float], list[float]]:
+        """In pixels or samples of an input of these extents: the centre of the first place, and the way to the next.
+
+        One number for each axis of `values`.
+        """
+        along = list(zip(self.spacing, extents, strict=True))
+        return [each.first * extent for each, extent in along], [each.step * extent for each, extent in along]
+
     @property
     def facts(self) -> dict[str, str | int | float]:
         """What the map is, beside its values: for the forms of the answer that hold nothing but the map."""

@@ -146,7 +146,8 @@ async def test_npz_is_the_same_map_and_says_what_json_says(client: Client) -> No
     found = (await ask(client, spotted())).json()
     answer = await ask(client, spotted(), accept="application/x-npz")
     arrays = np.load(io.BytesIO(answer.content), allow_pickle=False)
-    np.testing.assert_array_equal(arrays["activation"], found["values"])
+    for name, told in (("activation", "values"), ("first", "first"), ("step", "step")):
+        np.testing.assert_array_equal(arrays[name], found[told])
     assert {name: arrays[name].item() for name in (*FACTS, "logit", "bias")} == {
         name: found[name] for name in (*FACTS, "logit", "bias")
     }
@@ -168,6 +169,24 @@ async def test_a_picture_says_how_it_was_made(serve: Serve, models: Path, bent: 
             assert found["method"] == method
             told = f"method={method}, index={found['index']}, probability={found['probability']:.3f}"
             assert answer.headers["class-activation"] == told
+
+
+@pytest.mark.parametrize("bent", [False, True])
+async def test_the_numbers_say_where_in_the_input_they_lie(serve: Serve, models: Path, bent: bool) -> None:
+    """A stride of 2 without padding before it: the centres are at 1.5, 3.5 and 5.5; hidden are single pixels."""
+    model = curved(tiny_onnx()) if bent else tiny_onnx()
+    [conv] = [node for node in model.graph.node if node.op_type == "Conv"]
+    del conv.attribute[:]
+    conv.attribute.append(helper.make_attribute("strides", [2, 1]))
+    write_model(models / "strided" / "1" / "model.onnx", model, tiny_card(model))
+    async with serve() as client:
+        answer = (await ask(client, spotted(2, 4), "strided")).json()
+    if bent:
+        assert (answer["shape"], answer["first"], answer["step"]) == ([8, 8], [0.5, 0.5], [1.0, 1.0])
+        return
+    assert (answer["shape"], answer["first"], answer["step"]) == ([3, 6], [1.5, 1.5], [2.0, 1.0])
+    places = np.argwhere(np.array(answer["values"]) > 0) * answer["step"] + answer["first"]
+    assert places.tolist() == [[3.5, 4.5], [3.5, 5.5]]
 
 
 async def test_a_head_on_the_input_itself_has_its_map(serve: Serve, models: Path) -> None:
