@@ -73,14 +73,18 @@ class Tracer:
         return Sight(seen.inputs, self._looked_through(same).places)
 
     def _note_axes(self, name: str) -> None:
-        """The axes that a window over this tensor slides along, with those that have been lost on the way to it."""
+        """The axes that a window over this tensor slides along; for an input's first one, with those lost on the way.
+
+        Behind that, what is lost may be its channels.
+        """
+        met = {source for source, _ in self._spatial}
         sight, lengths = self._operands.of(name), self._operands.shapes.get(name, ())[2:]
         self._spatial.update(dict.fromkeys(sight.sources(2)))
-        for source in sight.inputs:
+        for source in sight.inputs - met:
             found = {place.axis - 2 for each, place in sight.places.items() if each[0] == source and place.axis >= 2}
             missing = sum(length != 1 and axis not in found for axis, length in enumerate(lengths))
             lost = {(source, axis) for axis in range(1, self._ranks[source])} - sight.places.keys()
-            if not found or not missing or lost & self._spatial.keys():
+            if not found or not missing:
                 continue
             if len(lost) == missing:
                 self._spatial.update(dict.fromkeys(sorted(lost)))

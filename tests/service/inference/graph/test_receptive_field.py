@@ -87,6 +87,17 @@ def test_an_axis_that_is_lost_before_the_first_window_is_not_forgotten(
     assert rows["b"].receptive_field in (IDENTITY, None)
 
 
+def test_channels_that_become_an_axis_of_space_are_no_axis_of_the_picture() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Unsqueeze", ["a", "axes"], ["volume"]),
+        helper.make_node("Conv", ["volume", "l"], ["y"], pads=[0, 1, 1, 0, 1, 1]),
+    ]
+    weights = {"k": weight(4, 2, 3, 3), "axes": np.array([1]), "l": weight(2, 1, 1, 3, 3)}
+    rows = Graph.of(build(nodes, {"x": ["N", 2, 8, 8]}, ["y"], weights)).rows
+    assert [rows[name].receptive_field for name in ("a", "y")] == [ReceptiveField(3, 1, -1), ReceptiveField(5, 1, -2)]
+
+
 def test_an_axis_that_was_never_there_is_not_missed() -> None:
     nodes = [
         helper.make_node("Unsqueeze", ["x", "axes"], ["rows"]),
