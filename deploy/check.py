@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PORT, PROMETHEUS_PORT = 18000, 19090
 SERVICE, PROMETHEUS = f"http://127.0.0.1:{PORT}", f"http://127.0.0.1:{PROMETHEUS_PORT}"
 PREDICT = "/v1/models/fashion-mnist/predict"
+STAGES = 'convscope_stage_duration_seconds_count{model="fashion-mnist"}'
 PICTURE = (ROOT / "docs/samples/bag.png").read_bytes()
 PNG = {"Content-Type": "image/png"}
 COMPOSE = ["docker", "compose", "--project-name", "convscope-check"]
@@ -68,10 +69,8 @@ def check_prometheus() -> None:
     """The target is up, and every stage of every prediction is counted."""
     for _ in range(PREDICTIONS):
         httpx.post(SERVICE + PREDICT, content=PICTURE, headers=PNG).raise_for_status()
-    took = seconds(
-        lambda: until(lambda: set(query("convscope_stage_duration_seconds_count").values()) == {PREDICTIONS})
-    )
-    print(f"Prometheus: up {query('up')}, stages {query('convscope_stage_duration_seconds_count')}, after {took:.1f} s")
+    took = seconds(lambda: until(lambda: set(query(STAGES).values()) == {PREDICTIONS}))
+    print(f"Prometheus: up {query('up')}, stages {query(STAGES)}, after {took:.1f} s")
     assert list(query("up").values()) == [1]
 
 
