@@ -18,8 +18,8 @@ MODELS = Path(__file__).parents[2] / "models"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FASHION = MODELS / "fashion-mnist" / "1"
 VERSIONS = sorted(path.parent for path in MODELS.glob(f"*/*/{MODEL}"))
-FLOORS = {"fashion-mnist/1": 0.93, "mnist1d/1": 0.92}
-SIZES = {"fashion-mnist/1": 300_000, "mnist1d/1": 100_000}
+FLOORS = {"fashion-mnist/1": 0.93, "mnist1d/1": 0.92, "modelnet10/1": 0.90}
+SIZES = {"fashion-mnist/1": 300_000, "mnist1d/1": 100_000, "modelnet10/1": 200_000}
 
 
 def named(folder: Path) -> str:
