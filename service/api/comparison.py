@@ -15,7 +15,7 @@ from service.api.services import Services
 from service.api.stages import Stages
 from service.errors import NotAcceptable
 from service.inference.looking.comparison import LayerComparison
-from service.inference.looking.feature_maps import LayerValues
+from service.inference.looking.layer_values import LayerValues
 from service.inference.serving.model import Row, ServedModel
 
 

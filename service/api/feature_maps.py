@@ -19,7 +19,8 @@ from service.api.services import Inferring, Services, ServicesOf
 from service.api.stages import Stages, StagesOf
 from service.errors import InvalidRequest
 from service.inference.looking.archive import npz
-from service.inference.looking.feature_maps import LayerValues, belongs_to_none, statistics
+from service.inference.looking.channel_statistics import statistics
+from service.inference.looking.layer_values import LayerValues, belongs_to_none
 from service.inference.pictures.rendering import View, contact_sheet
 from service.inference.serving.model import ServedModel
 

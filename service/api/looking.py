@@ -8,7 +8,7 @@ from fastapi import Depends, Query
 from service.api.answers import BYTES_PER_VALUE
 from service.api.examples import LAYER
 from service.errors import InvalidRequest, TooLarge
-from service.inference.looking.feature_maps import belongs_to_none
+from service.inference.looking.layer_values import belongs_to_none
 from service.inference.looking.selection import Pool, Selection
 from service.inference.serving.model import ServedModel
 

@@ -25,7 +25,7 @@ from service.errors import (
     UnsupportedType,
 )
 from service.inference.contract.classification import classifications
-from service.inference.looking.feature_maps import LayerValues
+from service.inference.looking.layer_values import LayerValues
 from service.inference.serving.model import ServedModel, fed_wrongly
 
 OCTETS = "application/octet-stream"

@@ -14,7 +14,7 @@ from service.api.services import Served, ServicesOf
 from service.errors import TooLarge
 from service.inference.graph.weights import LayerWeights, layer_weights
 from service.inference.looking.archive import npz
-from service.inference.looking.feature_maps import statistics
+from service.inference.looking.channel_statistics import statistics
 from service.inference.pictures.kernel_sheet import kernel_sheet
 from service.inference.serving.model import ServedModel
 

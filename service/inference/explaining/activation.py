@@ -13,7 +13,7 @@ from service.inference.contract.card import ModelCard
 from service.inference.contract.classes import ClassScore, classify
 from service.inference.explaining.occlusion import boxes, grid, hidden
 from service.inference.graph.head import LinearHead
-from service.inference.looking.feature_maps import LayerValues
+from service.inference.looking.layer_values import LayerValues
 from service.inference.pictures.overlay import Spacing
 from service.inference.serving.model import Row, ServedModel
 

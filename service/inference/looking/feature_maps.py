@@ -6,8 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 from service.errors import ClientGone, InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
 from service.inference.contract.datatypes import DTYPES, of_onnxruntime
 from service.inference.graph.subgraph import passed_on_outputs, producers, subgraph
-from service.inference.looking.layout import Layout
-from service.inference.looking.selection import Selection
+from service.inference.looking.layer_values import LayerValues
 
 Array = NDArray[Any]
 Answer = TypeVar("Answer")
@@ -28,70 +26,6 @@ NUMBERS = DTYPES.keys() - {"BYTES"}
 LONGEST_REST = 0.1  # seconds
 MOST_SESSIONS = 64
 """Kept at most, however small: each has about half a megabyte of its own beside its weights."""
-
-
-@dataclass(frozen=True)
-class LayerValues:
-    """What the layers yielded, in the order asked for, as onnxruntime gave it; and the seconds that it took."""
-
-    maps: dict[str, Array]
-    queue_seconds: float
-    infer_seconds: float
-    shared: frozenset[str] = frozenset()
-    """The layers that belong to no single input, a constant for one; of the others the first axis is the inputs."""
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """What several runs yielded, one after the other, as one run would have; seconds added up.
-
-        Raises NotAcceptable for a layer whose shape depends on the input, and for one that belongs to no single input
-        and yet is another in each run.
-        """
-        shared = parts[0].shared
-        maps = {
-            name: (_same if name in shared else _joined)(name, [part.maps[name] for part in parts])
-            for name in parts[0].maps
-        }
-        queue, infer = sum(part.queue_seconds for part in parts), sum(part.infer_seconds for part in parts)
-        return cls(maps, queue, infer, shared)
-
-    def cut(self, count: int, layouts: Mapping[str, Layout], selection: Selection) -> Self:
-        """The `selection` of each layer, inputs first; `count` is how many of them were run.
-
-        Raises what `Selection.cut` raises, and NotAcceptable where a layer that is shared should be cut.
-        """
-        maps, shared = dict(self.maps), set()
-        for name, values in self.maps.items():
-            rows = layouts[name].rows(values, count)
-            if rows is not None:
-                maps[name] = selection.cut(name, rows, layouts[name].channels)
-            elif selection:
-                raise belongs_to_none(name, values.shape)
-            else:
-                shared.add(name)
-        return replace(self, maps=maps, shared=frozenset(shared))
-
-
-@dataclass(frozen=True)
-class ChannelStatistics:
-    """Of every channel of one input, in columns: so thousands of channels are made in one go.
-
-    `zeros` is the fraction of a channel's values that are exactly 0, so that dead ones show.
-    """
-
-    mean: list[float]
-    std: list[float]
-    min: list[float]
-    max: list[float]
-    zeros: list[float]
-
-
-def belongs_to_none(layer: str, shape: Sequence[object]) -> NotAcceptable:
-    """The refusal of whatever needs a layer to be about single inputs."""
-    return NotAcceptable(
-        f"layer {layer!r} of shape {tuple(shape)} does not belong to single images, so it has neither channels nor "
-        "space; ask for application/x-npz, without channel and pool"
-    )
 
 
 def _as_it_is(values: LayerValues, count: int) -> LayerValues:  # noqa: ARG001 - as `cut` is called
@@ -266,42 +200,6 @@ def _of_types(
     return [layer for layer in dict.fromkeys(layers) if layer not in others]
 
 
-def _joined(name: str, values: list[Array]) -> Array:
-    if len({value.shape[1:] for value in values}) > 1:
-        raise NotAcceptable(f"layer {name!r} has another shape for each input; ask for one input at a time")
-    return np.concatenate(values)
-
-
-def _same(name: str, values: list[Array]) -> Array:
-    if any(value.dtype != values[0].dtype or value.tobytes() != values[0].tobytes() for value in values[1:]):
-        raise NotAcceptable(
-            f"layer {name!r} depends on which images are run together, and another layer asked for with it has to be "
-            "run for one image at a time; ask for it apart"
-        )
-    return values[0]
-
-
 def _inputs(feed: Mapping[str, Array]) -> int:
     shape = np.shape(next(iter(feed.values()), ()))
     return shape[0] if shape else 0
-
-
-def statistics(array: Array, channel_axis: int = 0) -> ChannelStatistics:
-    """Statistics per channel of one input's values, without the batch: [C, ...] by default, [F] as F channels.
-
-    Computed in float64; NaN where a value is NaN, or where a channel has no values at all.
-    """
-    channels = np.moveaxis(array, channel_axis, 0) if array.ndim else array[np.newaxis]
-    rows = channels.reshape(channels.shape[0], -1) if channels.size else np.full((channels.shape[0], 1), np.nan)
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        columns = (*_mean_and_deviation(rows), rows.min(axis=1), rows.max(axis=1), (rows == 0).mean(axis=1))
-    return ChannelStatistics(*((column.astype(np.float64) + 0.0).tolist() for column in columns))  # no -0.0
-
-
-def _mean_and_deviation(rows: Array) -> tuple[Array, Array]:
-    """Of each row, on one float64 copy; numpy's own `std` would compute the mean once more."""
-    values = rows.astype(np.float64)
-    mean = values.mean(axis=1)
-    values -= mean[:, np.newaxis]
-    values *= values
-    return mean, np.sqrt(values.mean(axis=1))

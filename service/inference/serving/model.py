@@ -16,7 +16,8 @@ from service.inference.contract.signature import Signature
 from service.inference.graph.axes import IMAGE_ORDERS
 from service.inference.graph.head import LinearHead
 from service.inference.graph.layers import Graph
-from service.inference.looking.feature_maps import Answer, FeatureMaps, LayerValues
+from service.inference.looking.feature_maps import Answer, FeatureMaps
+from service.inference.looking.layer_values import LayerValues
 from service.inference.looking.layout import Layout
 from service.inference.looking.selection import EVERYTHING, Selection
 from service.inference.serving.arena import share_arena

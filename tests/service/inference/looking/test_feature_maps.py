@@ -1,21 +1,18 @@
 import asyncio
-import math
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import numpy as np
 import onnxruntime as ort
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import TensorProto, helper
 
 from service.errors import InvalidRequest, NotAcceptable, QueueFull, RunFailed, Stopping, UnknownName
 from service.inference.graph.subgraph import producers, subgraph
 from service.inference.looking import feature_maps as looking
-from service.inference.looking.feature_maps import LONGEST_REST, FeatureMaps, LayerValues, statistics
+from service.inference.looking.feature_maps import LONGEST_REST, FeatureMaps
+from service.inference.looking.layer_values import LayerValues
 from tests.service.inference.small import Array, assert_close, build, classic, open_session, run, weight
 
 BATCH = {"x": weight(5, 1, 8, 8)}
@@ -297,84 +294,6 @@ async def test_close_ends_the_thread(opener: Opener) -> None:
     assert ident not in {thread.ident for thread in threading.enumerate()}
 
 
-def singles(*maps: Array) -> list[LayerValues]:
-    return [LayerValues({"a": values}, 0.25, 0.5) for values in maps]
-
-
-def test_joined_is_what_one_run_would_have_yielded() -> None:
-    joined = LayerValues.joined(singles(weight(2, 3), weight(1, 3)))
-    np.testing.assert_array_equal(joined.maps["a"], np.concatenate([weight(2, 3), weight(1, 3)]))
-    assert (joined.queue_seconds, joined.infer_seconds) == (0.5, 1.0)
-
-
-def test_joined_refuses_shapes_that_differ() -> None:
-    with pytest.raises(NotAcceptable):
-        LayerValues.joined(singles(weight(1, 3), weight(1, 4)))
-
-
-def test_joined_has_what_belongs_to_no_input_once_and_only_if_it_is_the_same_for_all() -> None:
-    one, same, other = (
-        LayerValues({"k": values}, 0, 0, frozenset("k")) for values in (weight(4), weight(4), weight(5))
-    )
-    joined = LayerValues.joined([one, same])
-    np.testing.assert_array_equal(joined.maps["k"], weight(4))
-    assert joined.shared == {"k"}
-    with pytest.raises(NotAcceptable, match="depends on which images are run together"):
-        LayerValues.joined([one, other])
-
-
-def columns(values: Array, **options: int) -> dict[str, Sequence[float]]:
-    return vars(statistics(values, **options))
-
-
-@given(arrays(np.float32, array_shapes(min_dims=1, max_dims=4, max_side=4), elements=st.floats(-100, 100, width=32)))
-def test_statistics_are_those_of_each_channel(values: Array) -> None:
-    found = columns(values)
-    for index, channel in enumerate(values.astype(np.float64)):
-        assert found["mean"][index] == pytest.approx(channel.mean(), abs=1e-9)
-        assert found["std"][index] == pytest.approx(channel.std(), abs=1e-9)
-        assert (found["min"][index], found["max"][index]) == (channel.min(), channel.max())
-        assert found["zeros"][index] == (channel == 0).mean()
-
-
-def test_statistics_take_any_axis_for_the_channels() -> None:
-    values = weight(4, 5, 3)
-    assert statistics(values, channel_axis=-1) == statistics(np.moveaxis(values, -1, 0))
-    assert len(statistics(values, channel_axis=-1).mean) == 3
-
-
-def test_dead_channel_shows() -> None:
-    assert columns(np.stack([np.zeros((2, 2)), np.ones((2, 2))]))["zeros"] == [1.0, 0.0]
-
-
-def test_each_feature_of_a_vector_is_a_channel() -> None:
-    found = columns(np.array([1.5, 0.0], np.float16))
-    assert found == {"mean": [1.5, 0], "std": [0, 0], "min": [1.5, 0], "max": [1.5, 0], "zeros": [0, 1]}
-
-
-@pytest.mark.parametrize("values", [np.array(2.5, np.float32), np.array([True]), np.array([[7, 7]])])
-def test_single_numbers_flags_and_integers_have_statistics(values: Array) -> None:
-    found = statistics(values)
-    assert found.mean == found.max == found.min == [values.max()]
-
-
-def test_large_halves_do_not_overflow() -> None:
-    assert columns(np.full((1, 64, 64), 60000, np.float16)) == {
-        "mean": [60000],
-        "std": [0],
-        "min": [60000],
-        "max": [60000],
-        "zeros": [0],
-    }
-
-
-def test_what_is_not_finite_and_what_is_empty_have_statistics_without_a_warning() -> None:
-    assert math.isnan(columns(np.array([[1, np.nan]]))["mean"][0])
-    assert columns(np.array([[1, np.inf]]))["max"] == [math.inf]
-    assert math.isnan(columns(np.zeros((2, 0)))["min"][1])
-    assert statistics(np.zeros((0, 3))).mean == []
-
-
 @pytest.mark.parametrize(("encoding", "least", "most"), [(0.05, 0.05, 10.0), (0.8, LONGEST_REST, 0.7)])
 async def test_the_lane_rests_as_long_as_an_answer_was_made_but_not_endlessly(
     encoding: float, least: float, most: float
@@ -398,8 +317,3 @@ async def test_several_inputs_are_fed_by_name() -> None:
     found = await lane.compute({"b": np.ones((1, 2), np.float32), "a": np.zeros((1, 2), np.float32)}, ["y"])
     np.testing.assert_array_equal(found.maps["y"], [[-1, -1]])
     await lane.close()
-
-
-def test_a_zero_has_no_sign() -> None:
-    found = statistics(np.full((1, 2), -0.0, np.float32))
-    assert {math.copysign(1, column[0]) for column in (found.mean, found.min, found.max)} == {1.0}

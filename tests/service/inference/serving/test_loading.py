@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import MissingCard, ModelRejected, RunFailed
 from service.inference.contract.card import ModelCard, OutputCard
-from service.inference.looking.feature_maps import FeatureMaps, LayerValues
+from service.inference.looking.feature_maps import FeatureMaps
+from service.inference.looking.layer_values import LayerValues
 from service.inference.serving.batcher import MicroBatcher
 from service.inference.serving.loading import Loader
 from service.inference.serving.model import Model, Row, open_session, row_key
