@@ -62,7 +62,8 @@ class Recipe:
             raise UnknownName("precision", self.precision, PRECISIONS)
 
 
-# Batch, rates, decay and smoothing after K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+# Momentum, smoothing and the scales of biases and logits as in K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single
+# GPU", 2024; rate and decay are lower than there, as there is more time.
 CIFAR = Recipe(
     data="cifar10",
     network="whitened",
@@ -70,9 +71,9 @@ CIFAR = Recipe(
     held_out=2000,
     epochs=28,
     batch=512,
-    learning_rate=0.75,
+    learning_rate=0.6,
     momentum=0.85,
-    weight_decay=1.33e-3,
+    weight_decay=9e-4,
     bias_rate=64,
     logit_scale=0.2,
     label_smoothing=0.2,
