@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     models: Path = Field(Path("models"), description="folder of the models: NAME/VERSION/model.onnx")
+    default_model: str = Field(
+        "cifar10", description="what `/v1/models` names as the default, where it is there; else the first by name"
+    )
     providers: str = Field(
         "auto",
         description="what onnxruntime runs on: auto, cpu, cuda, or a list in order; what is named must be usable",

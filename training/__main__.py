@@ -8,6 +8,7 @@ from service.errors import ConvscopeError
 from training.commands import compare, evaluate, export, quantize, train
 from training.commands.places import INTERRUPTED
 from training.derive import command as derive
+from training.memory import keep_memory
 
 REFUSED = 2
 
@@ -15,6 +16,7 @@ REFUSED = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a refusal is one line on standard error and exit status 2."""
     options = parser().parse_args(arguments)
+    keep_memory()
     try:
         status: int = options.command(options)
     except (ConvscopeError, OSError) as error:  # OSError: a folder that cannot be made or read

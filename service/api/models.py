@@ -15,8 +15,9 @@ router = APIRouter(tags=["models"], dependencies=[Depends(accepts_json)])
 async def models(services: ServicesOf) -> ModelList:
     """Every model, as its default version describes it."""
     entries = services.repository.entries()
+    preferred = [entry for entry in entries if entry.name == services.settings.default_model]
     return {
-        "default": entries[0].name if entries else None,
+        "default": next((entry.name for entry in preferred + entries), None),
         "models": [_describe(entry, entry.default) for entry in entries],
     }
 

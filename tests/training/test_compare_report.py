@@ -20,7 +20,7 @@ from training.compare.report import JSON, PICTURES, REPORT, report
 from training.compare.trainings import DONE
 
 DOCS = Path(__file__).parents[2] / "docs"
-FLAGS = ["--width", "2", "--epochs", "1", "--held-out", "40", "--batch", "64", "--seeds", "2", "--judged", "20"]
+FLAGS = ["--width", "2", "--epochs", "1", "--held-out", "40", "--batch", "64", "--seeds", "1,2", "--judged", "20"]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,8 @@ def test_where_the_claim_does_not_hold_nothing_is_written(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--seeds", "0"], "--seeds must be at least 1, not 0"),
+        (["--seeds", "1,1"], "--seeds wants different seeds, at least 1, as in 1,2,3, not 1,1"),
+        (["--seed", "2"], "--seed is about one: give --seeds"),
         (["--judged", "-1"], "--judged must be at least 1, not -1"),
         (["--network", "dense"], "--network must be a convolutional one"),
         (["--shift", "0", "--erase", "0"], "--shift and --erase are both 0"),

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torchvision
 
 from service.errors import InvalidRequest
 from training.commands.places import recipe_of
+from training.commands.seeds import seeds
 from training.compare.contest import contender, contest
 from training.compare.cost import sizes
 from training.compare.equivariance import changes, exact, layers, sheet_of, widened
@@ -22,7 +24,7 @@ from training.data.table import data_set
 
 ABOUT = "train a dense and a convolutional network by one recipe; report what each of them bears"
 UNPROVED = 1
-SEEDS, JUDGED = 3, 2000
+SEEDS, JUDGED = "1,2,3", 2000
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
@@ -32,18 +34,20 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data set (%(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
     parser.add_argument("--write", type=Path, default=Path("docs"), help="folder of the report (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each kind, from --seed on (%(default)s)")
+    parser.add_argument(
+        "--seeds", metavar="INT,INT...", default=SEEDS, help="a training of each kind for each (%(default)s)"
+    )
     parser.add_argument("--judged", type=int, default=JUDGED, help="test pictures shifted and covered (%(default)s)")
     add_flags(parser.add_argument_group("recipe", "each overrides a field of the recipe"))
 
 
 def run_compare(options: argparse.Namespace) -> int:
     """Train, measure, write the report; exit status 1, and no report, if what is exact does not hold."""
-    for name in ("seeds", "judged"):
-        if getattr(options, name) < 1:
-            raise InvalidRequest(f"--{name} must be at least 1, not {getattr(options, name)}")
-    recipe = overridden(recipe_of(options.name), vars(options))
-    figures = measured(recipe, options)
+    if options.judged < 1:
+        raise InvalidRequest(f"--judged must be at least 1, not {options.judged}")
+    if "seed" in options:
+        raise InvalidRequest("compare trains several networks, and --seed is about one: give --seeds")
+    figures = measured(overridden(recipe_of(options.name), vars(options)), seeds(options.seeds, least=1), options)
     failing = [layer.name for layer in figures.layers if not exact(layer)]
     if failing or not figures.layers:
         print(
@@ -56,17 +60,17 @@ def run_compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def measured(recipe: Recipe, options: argparse.Namespace) -> Figures:
-    """Everything that the report is made of."""
+def measured(recipe: Recipe, chances: Sequence[int], options: argparse.Namespace) -> Figures:
+    """Everything that the report is made of; `chances` are the seeds."""
     data = data_set(recipe.data)
     task = data.task
     recipes = contest(recipe, task)
     examples, test = data.read_training(options.data_dir), data.read_test(options.data_dir)
     judged_on = min(options.judged, len(test.targets))
-    seeds, runs = range(recipe.seed, recipe.seed + options.seeds), options.runs / f"compare-{options.name}"
-    trainings = tuple(all_trainings(recipes, seeds, task, examples, test, judged_on, runs))
+    runs = options.runs / f"compare-{options.name}"
+    trainings = tuple(all_trainings(recipes, chances, task, examples, test, judged_on, runs))
     sheet = sheet_of(test.inputs)
-    dense, convolutional = (network_of(runs, name, "taught", recipe.seed) for name in ("dense", "convolutional"))
+    dense, convolutional = (network_of(runs, name, "taught", chances[0]) for name in ("dense", "convolutional"))
     return Figures(
         command=command_of(options, recipe),
         title=data.title,

@@ -25,14 +25,14 @@ def one_by_one(options: argparse.Namespace) -> Iterator[argparse.Namespace]:
         yield argparse.Namespace(**vars(options) | {"seed": seed})
 
 
-def seeds(text: str) -> list[int]:
-    """Read "1,2,3". Raises InvalidRequest."""
+def seeds(text: str, least: int = 2) -> list[int]:
+    """Read "1,2,3", `least` seeds or more. Raises InvalidRequest."""
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if len(set(found)) < max(2, len(found)):
-        raise InvalidRequest(f"--seeds wants two different seeds or more, as in 1,2,3, not {text}")
+    if len(set(found)) < max(least, len(found)):
+        raise InvalidRequest(f"--seeds wants different seeds, at least {least}, as in 1,2,3, not {text}")
     return found
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -31,7 +31,13 @@ class Done(Frozen):
 
 
 def all_trainings(
-    recipes: dict[Network, Recipe], seeds: range, task: Task, data: Examples, test: Examples, judged_on: int, runs: Path
+    recipes: dict[Network, Recipe],
+    seeds: Sequence[int],
+    task: Task,
+    data: Examples,
+    test: Examples,
+    judged_on: int,
+    runs: Path,
 ) -> Iterator[Training]:
     """Train every network in every variant with every seed, and measure each; what `runs` holds already is not redone.
 

@@ -19,6 +19,20 @@ async def test_the_listing_names_every_model_with_its_card(client: Client, model
     assert model["card"]["labels"] == ["red", "green", "blue"]
 
 
+async def test_the_default_model_is_the_one_that_was_set_where_it_is_there_else_the_first(
+    serve: Serve, models: Path
+) -> None:
+    for name in ("cifar10", "another"):
+        write_tiny(models / name / "1" / "model.onnx")
+    for settings, default in (
+        ({}, "cifar10"),
+        ({"default_model": "tiny"}, "tiny"),
+        ({"default_model": "x"}, "another"),
+    ):
+        async with serve(**settings) as client:
+            assert (await client.get("/v1/models")).json()["default"] == default
+
+
 async def test_the_newest_ready_version_answers_and_a_broken_one_says_why(serve: Serve, models: Path) -> None:
     write_tiny(models / "tiny" / "2" / "model.onnx")
     write_tiny(models / "tiny" / "10" / "model.onnx")
