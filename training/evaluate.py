@@ -68,7 +68,11 @@ def report(probabilities: Probabilities, examples: Examples, labels: tuple[str, 
 
 def predict(predictor: Predictor, examples: Examples) -> Probabilities:
     """Probabilities, float32 [count, outputs], of all examples in order."""
-    inputs = examples.inputs.numpy()
+    return in_parts(predictor, examples.inputs.numpy())
+
+
+def in_parts(predictor: Predictor, inputs: Inputs) -> Probabilities:
+    """Probabilities, float32 [count, outputs], of all inputs in order, `AT_ONCE` at a time."""
     return np.concatenate([predictor(inputs[at : at + AT_ONCE]) for at in range(0, len(inputs), AT_ONCE)])
 
 

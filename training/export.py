@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from service.errors import ConvscopeError
@@ -29,7 +28,7 @@ from training.checkpoint import keep
 from training.config import Recipe, as_values, command
 from training.data.examples import DataSet, Examples, Task
 from training.deployed import Deployed
-from training.evaluate import Probabilities, Report, by_onnx, by_torch, per_label, predict, report
+from training.evaluate import Inputs, Probabilities, Report, by_onnx, by_torch, in_parts, per_label, predict, report
 from training.naming import name_after_modules
 from training.parity import layer_differences
 from training.runs import Run, load
@@ -38,6 +37,7 @@ MODEL = "model.onnx"
 WEIGHTS = "weights.safetensors"
 OUTPUT = "probabilities"
 TOLERANCE = 1e-4
+NETWORK = "network"  # the attribute of what is exported that holds the network; it is dropped from layers' names
 GOLDEN = 4  # inputs that the card holds with their answers
 
 
@@ -62,21 +62,27 @@ def export(run: Run, data: DataSet, test: Examples, folder: Path) -> Report:
         output=OutputCard(name=OUTPUT),
         provenance=provenance(run, data),
         evaluation=result.card(),
-        calibration=calibration(run, answers, test),
-        parity=prove(graph, deployed, test, answers),
+        calibration=calibration(run.temperature, answers, test),
+        parity=prove(graph, deployed, test.inputs.numpy(), answers),
         golden=golden(test.inputs.numpy(), answers),
         tolerance=TOLERANCE,
     )
     graph.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
-    write(graph, deployed.network, folder)
+    write(graph, folder, deployed.network)
     return result
 
 
-def calibration(run: Run, answers: Probabilities, test: Examples) -> Calibration:
-    """How far the file's confidence is from its accuracy, and how far it would be without the temperature."""
-    plain = predict(by_torch(Deployed(run.network(), run.task)), test)
-    before, after = (reliability(per_label(some), test.targets.numpy()).error for some in (plain, answers))
-    return Calibration(temperature=run.temperature, error_before=before, error_after=after, count=len(answers))
+def calibration(temperature: float, answers: Probabilities, test: Examples) -> Calibration:
+    """How far confidence is from accuracy, and how far it would be without the temperature.
+
+    A factor on the logarithms of probabilities undoes it.
+    """
+    warm = per_label(answers)
+    logits = temperature * np.log(np.maximum(warm.astype(np.float64), np.finfo(np.float32).tiny))
+    plain = np.exp(logits - logits.max(axis=1, keepdims=True))
+    plain /= plain.sum(axis=1, keepdims=True)
+    before, after = (reliability(some.astype(np.float32), test.targets.numpy()).error for some in (plain, warm))
+    return Calibration(temperature=temperature, error_before=before, error_after=after, count=len(answers))
 
 
 def to_onnx(deployed: Deployed, task: Task) -> onnx.ModelProto:
@@ -103,7 +109,7 @@ def exported_graph(deployed: nn.Module, card: InputCard) -> onnx.ModelProto:
     if program is None:
         raise ExportRefused("PyTorch's exporter returned nothing")
     model = program.model_proto
-    name_after_modules(model, dict(deployed.get_submodule("network").named_modules()), wrapper="network")
+    name_after_modules(model, dict(deployed.get_submodule(NETWORK).named_modules()), wrapper=NETWORK)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -141,18 +147,21 @@ def exported(folder: Path) -> Deployed:
     return Deployed(load(exported_recipe(folder / MODEL), task, folder / WEIGHTS), task, temperature)
 
 
-def prove(graph: onnx.ModelProto, deployed: Deployed, test: Examples, answers: Probabilities) -> Parity:
-    """Compare onnxruntime's `answers` with PyTorch's, and each layer with its module. Raises ExportRefused."""
-    difference = float(np.abs(answers - predict(by_torch(deployed), test)).max())
+def prove(graph: onnx.ModelProto, deployed: nn.Module, inputs: Inputs, answers: Probabilities) -> Parity:
+    """Compare onnxruntime's `answers` to `inputs` with PyTorch's, and each layer with its module of `deployed.network`.
+
+    Raises ExportRefused.
+    """
+    difference = float(np.abs(answers - in_parts(by_torch(deployed), inputs)).max())
     if not difference <= TOLERANCE:
         raise ExportRefused(f"onnxruntime and PyTorch differ by {difference:.1e} in probability: nothing is written")
-    for layer, share in layer_differences(graph, deployed.network, test.inputs[:GOLDEN].numpy()).items():
+    for layer, share in layer_differences(graph, deployed, inputs[:GOLDEN], NETWORK).items():
         if not share <= TOLERANCE:
             raise ExportRefused(f"layer {layer} differs from its module by {share:.1e} of its largest magnitude")
     return Parity(reference=f"torch {torch.__version__}", largest_difference=difference, count=len(answers))
 
 
-def golden(inputs: NDArray[np.generic], answers: Probabilities) -> tuple[Golden, ...]:
+def golden(inputs: Inputs, answers: Probabilities) -> tuple[Golden, ...]:
     """The first few inputs with the file's answers."""
     return tuple(Golden.of(inputs[index], answers[index]) for index in range(min(GOLDEN, len(inputs))))
 
@@ -176,11 +185,15 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
-def write(graph: onnx.ModelProto, network: nn.Module, folder: Path) -> None:
-    """Write both files, then give the folder its name: a service that watches never sees half a version."""
+def write(graph: onnx.ModelProto, folder: Path, network: nn.Module | None = None) -> None:
+    """Write the model file, and the weights of `network`, then give the folder its name.
+
+    So a service that watches never sees half a version.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     (partial / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
-    keep(network, partial / WEIGHTS)
+    if network:
+        keep(network, partial / WEIGHTS)
     partial.rename(folder)

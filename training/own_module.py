@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -20,14 +19,12 @@ from service.errors import ConvscopeError, InvalidRequest
 from service.inference.contract.card import METADATA_KEY, InputCard, ModelCard, OutputCard, Parity, Provenance
 from training.data.examples import Task, first_line
 from training.data.folder import decode
-from training.evaluate import AT_ONCE, Probabilities, by_onnx, by_torch
-from training.export import OUTPUT, TOLERANCE, ExportRefused, exported_graph, golden, versions, write
+from training.evaluate import by_onnx, in_parts
+from training.export import OUTPUT, TOLERANCE, exported_graph, golden, prove, versions, write
 from training.networks.blocks import scaled_planes
-from training.parity import layer_differences
 
 TRIED = 16  # inputs, at most, on which the file and the module are compared
 GOLDEN_BYTES = 2**20  # of a card's golden inputs, together; one there is in any case
-NETWORK = "network"  # the attribute that holds your module; its name is dropped from every layer's
 
 
 class ModuleRefused(ConvscopeError):
@@ -88,7 +85,7 @@ def export_module(own: OwnModule, inputs: NDArray[np.generic], source: str, comm
         reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise ModuleRefused(f"PyTorch cannot export {source}: {first_line(reason)}") from error
     answers = in_parts(by_onnx(graph.SerializeToString()), inputs)
-    parity = _prove(graph, standing, inputs, answers)
+    parity = prove(graph, standing, inputs, answers)
     card = ModelCard(
         task="binary" if outputs == 1 else "multiclass",
         labels=own.labels,
@@ -107,13 +104,8 @@ def export_module(own: OwnModule, inputs: NDArray[np.generic], source: str, comm
         tolerance=TOLERANCE,
     )
     graph.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
-    write(graph, own.network, folder)
+    write(graph, folder, own.network)
     return parity
-
-
-def in_parts(predictor: Any, inputs: NDArray[np.generic]) -> Probabilities:
-    """Probabilities, float32 [count, outputs], of `inputs`, a few at a time."""
-    return np.concatenate([predictor(inputs[at : at + AT_ONCE]) for at in range(0, len(inputs), AT_ONCE)])
 
 
 def _outputs(own: OwnModule, inputs: NDArray[np.generic]) -> int:
@@ -142,17 +134,6 @@ def _outputs(own: OwnModule, inputs: NDArray[np.generic]) -> int:
 def _are_probabilities(scores: Tensor) -> bool:
     whole = scores.shape[1] == 1 or bool(((scores.sum(1) - 1).abs() < 1e-3).all())
     return bool(((scores >= 0) & (scores <= 1)).all()) and whole
-
-
-def _prove(graph: onnx.ModelProto, standing: Standing, inputs: NDArray[np.generic], answers: Probabilities) -> Parity:
-    """Compare the file with the module, as a whole and layer by layer. Raises ExportRefused."""
-    difference = float(np.abs(answers - in_parts(by_torch(standing), inputs)).max())
-    if not difference <= TOLERANCE:
-        raise ExportRefused(f"onnxruntime and PyTorch differ by {difference:.1e} in probability: nothing is written")
-    for layer, share in layer_differences(graph, standing, inputs[:2], NETWORK).items():
-        if not share <= TOLERANCE:
-            raise ExportRefused(f"layer {layer} differs from its module by {share:.1e} of its largest magnitude")
-    return Parity(reference=f"torch {torch.__version__}", largest_difference=difference, count=len(answers))
 
 
 def made(source: str) -> nn.Module:

@@ -8,7 +8,6 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
 import hashlib
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +15,20 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from service.errors import ConvscopeError
-from service.inference.contract.card import METADATA_KEY, Calibration, ModelCard, Parity, Quantisation
+from service.inference.contract.card import METADATA_KEY, ModelCard, Parity, Quantisation
 from service.inference.graph.kinds import kind_of
-from training.calibration import reliability
 from training.data.examples import Examples
-from training.evaluate import AT_ONCE, Probabilities, Report, by_onnx, per_label, predict, report
-from training.export import MODEL, card_of, golden, versions
+from training.evaluate import AT_ONCE, Inputs, Probabilities, Report, by_onnx, predict, report
+from training.export import MODEL, calibration, card_of, golden, versions, write
 
 EXAMPLES = 128  # to read ranges off; 500 or 2,000 bring rarer extremes and coarser steps, and no accuracy
 TOLERANCE = 0.05  # of golden answers: integers are rounded differently on processors without VNNI
 METHOD = "static QDQ, 8-bit weights per channel, 8-bit activations by their extremes"
 DIGITS = 12  # of a SHA-256, to tell a file by
-
-Inputs = NDArray[np.generic]
 
 
 class QuantisationRefused(ConvscopeError):
@@ -77,7 +72,8 @@ def quantize(source: Path, inputs: Inputs, test: Examples, folder: Path, toleran
         command=command,
         versions=versions(("numpy", "onnx", "onnxruntime")),
     )
-    _write(model, _card(card, made, before, after, judged, test), folder)
+    model.metadata_props.add(key=METADATA_KEY, value=_card(card, made, before, after, judged, test).model_dump_json())
+    write(model, folder)
     return judged
 
 
@@ -176,26 +172,3 @@ def _card(
             "tolerance": TOLERANCE,
         }
     )
-
-
-def calibration(temperature: float, answers: Probabilities, test: Examples) -> Calibration:
-    """How far confidence is from accuracy, and how far it would be without the temperature.
-
-    A factor on the logarithms of probabilities undoes it.
-    """
-    warm = per_label(answers)
-    logits = temperature * np.log(np.maximum(warm.astype(np.float64), np.finfo(np.float32).tiny))
-    plain = np.exp(logits - logits.max(axis=1, keepdims=True))
-    plain /= plain.sum(axis=1, keepdims=True)
-    before, after = (reliability(some.astype(np.float32), test.targets.numpy()).error for some in (plain, warm))
-    return Calibration(temperature=temperature, error_before=before, error_after=after, count=len(answers))
-
-
-def _write(model: onnx.ModelProto, card: ModelCard, folder: Path) -> None:
-    """Write the file, then give its folder its name: a service that watches never sees half a version."""
-    model.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / MODEL).write_bytes(model.SerializeToString(deterministic=True))
-    partial.rename(folder)

@@ -25,10 +25,10 @@ from training.data.examples import Examples
 from training.data.table import data_set
 from training.deployed import Deployed
 from training.evaluate import Report, by_onnx, predict
-from training.export import MODEL, card_of, to_onnx
+from training.export import MODEL, calibration, card_of, to_onnx
 from training.networks.table import build
 from training.parity import layer_outputs
-from training.quantize import Judged, QuantisationRefused, calibration, in_int8, is_int8, layer_names, quantisable
+from training.quantize import Judged, QuantisationRefused, in_int8, is_int8, layer_names, quantisable
 
 WARMTH = 1.7
 

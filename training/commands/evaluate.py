@@ -6,10 +6,11 @@ from pathlib import Path
 from service.inference.contract.card import Quantisation
 from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places
+from training.commands.versions import version_of
 from training.data.examples import Examples
 from training.evaluate import Predictor, by_onnx, by_torch, predict, report
 from training.export import MODEL, WEIGHTS, card_of, exported, exported_recipe, exported_task
-from training.runs import newest, read
+from training.runs import read
 
 ABOUT = "measure a version's weights and its ONNX file on the test set"
 
@@ -31,8 +32,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         test = data.read_test(options.data_dir)
         show(f"checkpoint of {options.run}", by_torch(run.deployed()), test, run.task.labels)
         return 0
-    parent = options.models / model_name(options)
-    folder = parent / str(options.version) if options.version is not None else newest(parent, MODEL)
+    folder = version_of(options.models / model_name(options), options.version)
     recipe, task = exported_recipe(folder / MODEL), exported_task(folder / MODEL)
     test = data_of(options, recipe, task).read_test(options.data_dir)
     made = int8_form(folder / MODEL)

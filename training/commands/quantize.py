@@ -8,10 +8,11 @@ import onnx
 from service.errors import InvalidRequest
 from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places
+from training.commands.versions import version_of
 from training.data.examples import split
 from training.export import MODEL, exported_recipe, exported_task
 from training.quantize import EXAMPLES, QuantisationRefused, is_int8, quantize
-from training.runs import following, newest
+from training.runs import following
 
 ABOUT = "write a version of a model in INT8, as the next version of NAME-int8, unless it is much worse"
 POINTS = 0.5
@@ -46,7 +47,7 @@ def run_quantize(options: argparse.Namespace) -> int:
     if options.examples < 1:
         raise InvalidRequest(f"--examples must be at least 1, not {options.examples}")
     parent = options.models / model_name(options)
-    source = (parent / str(options.version) if options.version is not None else newest(parent, MODEL)) / MODEL
+    source = version_of(parent, options.version) / MODEL
     recipe, task = exported_recipe(source), exported_task(source)
     if is_int8(onnx.load(source)):
         raise QuantisationRefused(f"{source} is INT8 already: name the float model that it was made of")

@@ -10,14 +10,15 @@ from training.commands.places import INTERRUPTED, add_places
 from training.commands.plan import add_plan, planned
 from training.commands.resume import add_resume, resumed
 from training.commands.seeds import add_seeds, one_by_one, spread
-from training.config import add_flags
-from training.data.examples import DataSet, Examples, split
+from training.config import Recipe, add_flags
+from training.data.examples import DataSet, Examples, Task, split
 from training.distributed import Group, joined
 from training.loop import Outcome, train
 from training.networks.table import build, parameters
 from training.records import Result, draw_history, judged, write_result
 from training.resuming import Begun, begin, held
 from training.runs import Run, record
+from training.starting import Start
 
 ABOUT = "train a recipe's network; measure it on the test set once, at the end"
 
@@ -60,22 +61,12 @@ def train_one(options: argparse.Namespace, group: Group) -> tuple[Run, DataSet]:
     """Train once, from the start or from where a run was cut off."""
     begun = group.led(partial(resumed, options)) if options.resume else None
     recipe, start = (begun.recipe, None) if begun else planned(options)
-    card = begun.task.input if begun else start.input if start else None
-    with group.leader_first():
-        data = data_of(options, recipe, card=card)
-        size = parameters(build(recipe, data.task))
-        examples = data.read_training(options.data_dir)
-    if begun:
-        begun.refuse_other_data(data.task)
-    else:
-        recipe = sized(recipe, options, len(examples.targets))
+    data, examples = read_training(options, recipe, begun, start, group)
+    recipe = recipe if begun else sized(recipe, options, len(examples.targets))
     learnt, chosen = split(examples, recipe.held_out, recipe.seed)
     check_fit(recipe, data.task, learnt)
     weights = start.fitted(recipe, data.task) if start else None
-    if start:
-        print(f"beginning with {start.origin}: all but the head, at a learning rate of {recipe.learning_rate}")
-    counts = f"{len(learnt.targets):,} examples to learn from, {len(chosen.targets):,} to choose by"
-    print(f"{options.name}: {size:,} parameters, {counts}")
+    announce(options.name, recipe, data.task, (len(learnt.targets), len(chosen.targets)), start)
     if begun is None:
         origin = (start.flag, start.origin) if start else ()
         parent = options.runs / options.name
@@ -84,6 +75,26 @@ def train_one(options: argparse.Namespace, group: Group) -> tuple[Run, DataSet]:
         outcome = train(recipe, data.task, learnt, chosen, begun.folder, group, weights)
         run = group.led(partial(finished, begun, outcome, chosen, group))
     return run, data
+
+
+def read_training(
+    options: argparse.Namespace, recipe: Recipe, begun: Begun | None, start: Start | None, group: Group
+) -> tuple[DataSet, Examples]:
+    """The data set, and its part to learn from; other data than a run was begun with are refused."""
+    card = begun.task.input if begun else start.input if start else None
+    with group.leader_first():
+        data = data_of(options, recipe, card=card)
+        if begun:
+            begun.refuse_other_data(data.task)
+        return data, data.read_training(options.data_dir)
+
+
+def announce(name: str, recipe: Recipe, task: Task, counts: tuple[int, int], start: Start | None) -> None:
+    """Say what is about to be trained, and by how many examples it learns and is chosen."""
+    if start:
+        print(f"beginning with {start.origin}: all but the head, at a learning rate of {recipe.learning_rate}")
+    size = parameters(build(recipe, task))
+    print(f"{name}: {size:,} parameters, {counts[0]:,} examples to learn from, {counts[1]:,} to choose by")
 
 
 def finished(begun: Begun, outcome: Outcome, chosen: Examples, group: Group) -> Run:

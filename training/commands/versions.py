@@ -1,10 +1,15 @@
-"""Versions: which folder a model's next one gets."""
+"""Versions: which folder of a model is meant, and which the next one gets."""
 
 from pathlib import Path
 
 from service.errors import InvalidRequest
-from training.export import ExportRefused
-from training.runs import following
+from training.export import MODEL, ExportRefused
+from training.runs import following, newest
+
+
+def version_of(parent: Path, number: int | None) -> Path:
+    """The folder of version `number` of the model in `parent`, or of the newest. Raises RunMissing."""
+    return parent / str(number) if number is not None else newest(parent, MODEL)
 
 
 def free_version(parent: Path, number: int | None) -> Path:

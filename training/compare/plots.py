@@ -1,6 +1,6 @@
 """The report's plots, drawn of the figures alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.compare.figures import NETWORKS, VARIANTS, Figures, Network, Variant
+from training.compare.figures import NETWORKS, VARIANTS, Figures, Network, Training, Variant
 from training.compare.phrases import SAID
 
 COLOURS: dict[Network, str] = {"dense": "#c44e1c", "convolutional": "#1c5eac"}
@@ -24,24 +24,12 @@ def plots(figures: Figures) -> dict[str, bytes]:
 
 def shifted(figures: Figures) -> Figure:
     """Accuracy against the distance; the band goes from the worst direction to the best."""
-    figure, axes = blank("pixels by which the test picture is shifted", "test accuracy, %")
-    for network in NETWORKS:
-        for variant in VARIANTS:
-            shares = over_seeds([each.shifted for each in figures.of(network, variant)])
-            banded(axes, figures.distances, shares, network, variant)
-    axes.legend()
-    return figure
+    return hardship("pixels by which the test picture is shifted", figures.distances, figures, lambda one: one.shifted)
 
 
 def covered(figures: Figures) -> Figure:
     """Accuracy against the side of the patch; the band goes from the worst draw to the best."""
-    figure, axes = blank("side of the black patch in pixels", "test accuracy, %")
-    for network in NETWORKS:
-        for variant in VARIANTS:
-            shares = over_seeds([each.covered for each in figures.of(network, variant)])
-            banded(axes, figures.sides, shares, network, variant)
-    axes.legend()
-    return figure
+    return hardship("side of the black patch in pixels", figures.sides, figures, lambda one: one.covered)
 
 
 def grown(figures: Figures) -> Figure:
@@ -93,6 +81,19 @@ def blank(across: str, up: str) -> tuple[Figure, Axes]:
     axes.set_ylabel(up)
     axes.grid(visible=True, color="lightgrey", linewidth=0.5)
     return figure, axes
+
+
+def hardship(
+    what: str, steps: Sequence[int], figures: Figures, shares: Callable[[Training], Sequence[Sequence[float]]]
+) -> Figure:
+    """Accuracy as things get harder in `steps`; a training's `shares` are, for each step, of each direction or draw."""
+    figure, axes = blank(what, "test accuracy, %")
+    for network in NETWORKS:
+        for variant in VARIANTS:
+            means = over_seeds([shares(each) for each in figures.of(network, variant)])
+            banded(axes, steps, means, network, variant)
+    axes.legend()
+    return figure
 
 
 def over_seeds(shares: Sequence[Sequence[Sequence[float]]]) -> list[NDArray[np.float64]]:
