@@ -12,6 +12,8 @@ Value = str | int | float | bool
 T = TypeVar("T", str, int, float)
 
 PRECISIONS = ("float32", "bfloat16")
+OF_THE_NETWORK = ("network", "width", "momentum", "weight_decay", "bias_rate", "logit_scale")
+"""Fields of the recipe that suit a network, whatever it learns: they are taken over with its weights."""
 
 
 def about(text: str, default: T) -> T:
@@ -55,9 +57,11 @@ class Recipe:
             (("warmup", "momentum", "label_smoothing", "averaging", "flip", "erase", "erase_share"), 0, 1),
         ):
             for name in names:
-                if not least <= getattr(self, name) <= most:
+                if not least <= getattr(self, name) <= most or math.isinf(getattr(self, name)):
                     limits = f"at least {least}" if most == math.inf else f"from {least} to {most}"
                     raise InvalidRequest(f"--{name.replace('_', '-')} must be {limits}, not {getattr(self, name)}")
+        if not self.bias_rate:
+            raise InvalidRequest("--bias-rate must be above 0")
         if self.precision not in PRECISIONS:
             raise UnknownName("precision", self.precision, PRECISIONS)
 
@@ -118,11 +122,14 @@ def overridden(recipe: Recipe, flags: Mapping[str, object]) -> Recipe:
 def command(name: str, recipe: Recipe, start: str = "") -> str:
     """Write the command that trains `recipe`: a flag for each field that differs from the table's.
 
-    `name` is the recipe's, or for your own pictures the model's; `start` is the flag of the weights to begin with.
+    `name` is the recipe's, or for your own pictures the model's; `start` is the flag of the weights to begin with, with
+    which a flag is given for all that would be taken over from them.
     """
+    taken = (*OF_THE_NETWORK, "learning_rate", "size") if start else ()
     own = recipe.data == "folder"
     values, usual = as_values(recipe), as_values(RECIPES["folder" if own else name])
-    flags = [f" --{key.replace('_', '-')} {value}" for key, value in values.items() if value != usual[key]]
+    said = {key: value for key, value in values.items() if value != usual[key] or key in taken}
+    flags = [f" --{key.replace('_', '-')} {value}" for key, value in said.items()]
     return f"python -m training train {name}{' --folder DIR' * own}{f' {start}' * bool(start)}{''.join(flags)}"
 
 

@@ -87,9 +87,10 @@ def prepare(
 
 def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
     """The parameters that learn, biases apart. Rate times decay, the pull a step, is the same for both."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim > 1]
-    biases = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim == 1]
-    rates = ((weights, 1.0), (biases, recipe.bias_rate))
+    learning = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+    biases = [weight for name, weight in learning if name.endswith("bias")]
+    others = [weight for name, weight in learning if not name.endswith("bias")]
+    rates = ((others, 1.0), (biases, recipe.bias_rate))
     return [
         {"params": part, "lr": rate * recipe.learning_rate, "weight_decay": recipe.weight_decay / rate}
         for part, rate in rates

@@ -2,33 +2,25 @@
 
 import importlib
 import platform
-from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from service.errors import ConvscopeError, InvalidRequest
+from service.errors import InvalidRequest
 from service.inference.contract.card import METADATA_KEY, InputCard, ModelCard, OutputCard, Parity, Provenance
 from training.data.examples import Task, first_line
-from training.data.folder import decode
 from training.evaluate import by_onnx, in_parts
-from training.export import OUTPUT, TOLERANCE, exported_graph, golden, prove, versions, write
+from training.export import OUTPUT, TOLERANCE, ExportRefused, exported_graph, golden, prove, versions, write
 from training.networks.blocks import scaled_planes
+from training.state_dict import ModuleRefused
 
-TRIED = 16  # inputs, at most, on which the file and the module are compared
 GOLDEN_BYTES = 2**20  # of a card's golden inputs, together; one there is in any case
-
-
-class ModuleRefused(ConvscopeError):
-    """A module that cannot be made, does not fit its weights or its labels, or cannot be exported."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +73,13 @@ def export_module(own: OwnModule, inputs: NDArray[np.generic], source: str, comm
     try:
         with redirect_stderr(StringIO()):  # where the exporter fails it prints whole graphs
             graph = exported_graph(standing, own.input)
-    except Exception as error:  # the exporter meets whatever a stranger's forward does
+        answers = in_parts(by_onnx(graph.SerializeToString()), inputs)
+        parity = prove(graph, standing, inputs, answers)
+    except ExportRefused:
+        raise
+    except Exception as error:  # exporter and onnxruntime meet whatever a stranger's forward does
         reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        raise ModuleRefused(f"PyTorch cannot export {source}: {first_line(reason)}") from error
-    answers = in_parts(by_onnx(graph.SerializeToString()), inputs)
-    parity = prove(graph, standing, inputs, answers)
+        raise ModuleRefused(f"{source} cannot be exported: {first_line(reason)}") from error
     card = ModelCard(
         task="binary" if outputs == 1 else "multiclass",
         labels=own.labels,
@@ -151,44 +145,6 @@ def made(source: str) -> nn.Module:
     return network.cpu().float().eval()
 
 
-def give_weights(network: nn.Module, path: Path) -> None:
-    """Load a state dict, from safetensors or from torch.save. Raises ModuleRefused when it cannot be read or fitted."""
-    weights, wanted = _read_weights(path), network.state_dict()
-    missing, unknown = (
-        [key for key in some if key not in other] for some, other in ((wanted, weights), (weights, wanted))
-    )
-    odd = [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
-    said = [
-        f"{what} {keys[0]}{_more(keys)}" for what, keys in (("it lacks", missing), ("it has also", unknown)) if keys
-    ]
-    if odd:
-        shapes = f"{list(weights[odd[0]].shape)} instead of {list(wanted[odd[0]].shape)}"
-        said.append(f"{odd[0]}{_more(odd)} is {shapes}")
-    if said:
-        raise ModuleRefused(f"{path} does not fit the module: {'; '.join(said)}")
-    network.load_state_dict(weights)
-
-
-def _more(keys: list[str]) -> str:
-    return f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ModuleRefused(f"there is no file {path}")
-    try:
-        values: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # damaged files raise a dozen types; so does a pickle that wants to run something
-        raise ModuleRefused(f"{path} cannot be read as weights: {first_line(error)}") from error
-    for key in ("state_dict", "model"):  # as training scripts nest it in a checkpoint
-        if isinstance(values, Mapping) and isinstance(values.get(key), Mapping):
-            values = values[key]
-    if not isinstance(values, Mapping) or not all(isinstance(value, Tensor) for value in values.values()):
-        raise ModuleRefused(f"{path} holds no state dict: tensors by name")
-    parallel = values and all(key.startswith("module.") for key in values)  # DistributedDataParallel's wrapper
-    return {key.removeprefix("module.") if parallel else key: value for key, value in values.items()}
-
-
 def read_labels(path: Path) -> tuple[str, ...]:
     """Read labels, one a line in the order of the scores. Raises ModuleRefused."""
     try:
@@ -198,23 +154,3 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if len(labels) < 2 or not all(labels):
         raise ModuleRefused(f"{path} must have a label in each line, and at least two")
     return labels
-
-
-def noise(card: InputCard, seed: int = 0) -> NDArray[np.generic]:
-    """A few inputs of noise [TRIED, *shape]: pixels of 0 to 255, or floats of mean 0 and spread 1."""
-    random, shape = np.random.default_rng(seed), (TRIED, *card.shape)
-    if card.dtype == "uint8":
-        return random.integers(0, 256, shape).astype(np.uint8)
-    return random.standard_normal(shape).astype(np.float32)
-
-
-def pictures(folder: Path, card: InputCard) -> NDArray[np.generic]:
-    """The first few pictures that can be read in `folder` and below it, [count, *shape]. Raises ModuleRefused."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    step = max(1, len(files) // TRIED)  # spread over the sub-folders
-    read = [picture.pixels for picture in decode(files[::step][:TRIED], card)]
-    found = [pixels for pixels in read if pixels is not None]
-    if not found:
-        raise ModuleRefused(f"no picture in {folder} can be read")
-    return np.stack(found)

@@ -67,7 +67,10 @@ def layer_outputs(model: onnx.ModelProto, inputs: NDArray[np.generic]) -> dict[s
 def _difference(layer: Floats, module: Floats) -> float:
     if layer.shape != module.shape:
         return float("inf")
-    difference, largest = float(np.abs(layer - module).max()), float(np.abs(module).max())
+    one, other = layer.astype(np.float64), module.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinities, as masks of attention have them
+        difference = float(np.where(one == other, 0, np.abs(one - other)).max())
+    largest = float(np.abs(other[np.isfinite(other)]).max(initial=0))
     if not difference:
         return 0.0
     return difference / largest if largest else float("inf")

@@ -11,16 +11,14 @@ from torch import Tensor, nn
 
 from service.errors import InvalidRequest
 from service.inference.contract.card import InputCard
-from training.config import Recipe
+from training.config import OF_THE_NETWORK, Recipe
 from training.data.examples import DataMissing, Task
 from training.export import MODEL, WEIGHTS, card_of, exported_recipe
+from training.folders import newest
 from training.networks.pretrained import pretrained_weights
 from training.networks.table import build
-from training.runs import newest
 
 GENTLER = 0.2  # times the learning rate: what is known already shall be bent, not broken
-OF_THE_NETWORK = ("network", "width", "momentum", "weight_decay", "bias_rate", "logit_scale")
-"""Fields of the recipe that suit a network, whatever it learns: they are taken over with its weights."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,32 @@ def tied() -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), first, second)
 
 
+class Above(nn.Module):
+    """Which values are at least the mean of their row: bool."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values >= values.mean(1, keepdim=True)
+
+
+class Masked(nn.Module):
+    """The others at minus infinity, as attention masks them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.above = Above()
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.masked_fill(~self.above(values), -torch.inf)
+
+
+def masked() -> nn.Module:
+    """Layers that yield truth values and infinities."""
+    torch.manual_seed(7)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Masked(), nn.Softmax(1), nn.Linear(4, 3)
+    )
+
+
 def of_signals() -> nn.Module:
     """Two channels of any length in, three scores out."""
     torch.manual_seed(5)

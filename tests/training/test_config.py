@@ -51,7 +51,16 @@ def test_the_command_of_a_recipe_makes_the_same_recipe_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("epochs", 0), ("batch", -1), ("flip", 1.5), ("shift", -2), ("learning_rate", float("nan"))]
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch", -1),
+        ("flip", 1.5),
+        ("shift", -2),
+        ("learning_rate", float("nan")),
+        ("weight_decay", float("inf")),
+        ("bias_rate", 0.0),
+    ],
 )
 def test_a_senseless_value_is_refused_by_its_flag(field: str, value: float) -> None:
     with pytest.raises(InvalidRequest, match=f"--{field.replace('_', '-')} must be"):

@@ -128,6 +128,12 @@ def test_tied_weights_are_kept_under_both_names(export: Callable[..., int], tmp_
     assert torch.equal(kept["2.weight"], kept["3.weight"])
 
 
+def test_layers_of_truth_values_and_infinities_are_compared_too(export: Callable[..., int], tmp_path: Path) -> None:
+    assert export("masked") == 0
+    names = {node.name for node in onnx.load(tmp_path / "models/own/1" / MODEL).graph.node}
+    assert any(name.startswith("3.above") for name in names)
+
+
 def test_a_module_of_signals(export: Callable[..., int], tmp_path: Path) -> None:
     assert export("of_signals", "--kind", "signal", "--size", "20", "--channels", "2") == 0
     card = card_of(tmp_path / "models/own/1" / MODEL)
@@ -194,7 +200,7 @@ def test_a_checkpoint_that_wants_to_run_something_is_refused(
         ("small", ["--pictures", "absent"], "no picture in absent can be read"),
         ("small", ["--version", "0"], "--version must be at least 1"),
         ("small", ["--run", "runs/1"], "leave out --run and --folder"),
-        ("choosy", [], "PyTorch cannot export tests.training.makers:choosy: "),
+        ("choosy", [], "tests.training.makers:choosy cannot be exported: "),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(

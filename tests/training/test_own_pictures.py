@@ -48,6 +48,19 @@ def test_a_folder_becomes_a_model(places: list[str], tmp_path: Path, capsys: pyt
     assert shown[0] in said
 
 
+def test_a_run_is_exported_under_its_own_name(
+    places: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ["--folder", str(pets(tmp_path / "pets", "red", "green"))]
+    assert main(["train", "colours", *folder, *places, *QUICK, "--epochs", "1"]) == 0
+    (tmp_path / "runs/colours").rename(tmp_path / "elsewhere")
+    run = ["--run", str(tmp_path / "elsewhere/1")]
+    assert main(["export", "fashion-mnist", *folder, *places, *run]) == REFUSED
+    assert "1 is a run of colours, not of fashion-mnist: leave the name out" in capsys.readouterr().err
+    assert main(["export", *folder, *places, *run]) == 0
+    assert (tmp_path / "models/colours/1" / MODEL).is_file()
+
+
 def test_two_classes_make_a_yes_or_no_question(places: list[str], tmp_path: Path) -> None:
     folder = str(pets(tmp_path / "pets", "red", "green"))
     assert main(["train", "--folder", folder, *places, *QUICK, "--held-out", "4", "--export"]) == 0
@@ -70,6 +83,8 @@ def test_another_models_weights_are_begun_with(
     provenance = card_of(tmp_path / "models/second/1" / MODEL).provenance
     assert provenance is not None
     assert "--folder DIR --from models/first/1 " in provenance.command
+    for flag in ("--network whitened", "--width 4", "--size 16", "--learning-rate 0.02", "--bias-rate 1.0"):
+        assert f"{flag} " in provenance.command
     assert "  # began with first/1 (weights' sha256 " in provenance.command
     assert str(tmp_path) not in provenance.command
 

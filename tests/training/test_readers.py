@@ -71,7 +71,7 @@ def test_of_cifar10_the_cats_and_dogs_alone(cifar: Path) -> None:
 def test_cifar_that_is_nowhere_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
     with pytest.raises(
-        DataMissing, match=r"CIFAR100 is not in .* cannot be downloaded .*no route.*--data-dir"
+        DataMissing, match=r"CIFAR100 is not whole in .* cannot be downloaded .*no route.*--data-dir"
     ) as caught:
         data_set("cifar100").read_training(tmp_path)
     assert "\n" not in str(caught.value)
@@ -80,7 +80,7 @@ def test_cifar_that_is_nowhere_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 def test_cifar_cut_short_is_one_line(cifar: Path) -> None:
     path = cifar / datasets.CIFAR10.base_folder / "part_1"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DataMissing, match="CIFAR10 is not in") as caught:
+    with pytest.raises(DataMissing, match="CIFAR10 is not whole in") as caught:
         data_set("cifar10").read_training(cifar)
     assert "\n" not in str(caught.value)
 

@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+from service.errors import InvalidRequest
 from training.commands.module import add_module, export_own
 from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places, recipe_of
 from training.commands.versions import free_version
 from training.export import export
-from training.runs import RECORD, Run, newest, read
+from training.folders import newest
+from training.runs import RECORD, Run, read
 
 ABOUT = "write a run's network, or a module of your own, as the next version of a model"
 
@@ -17,6 +19,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """Describe the command's flags."""
     parser.set_defaults(command=run_export)
     add_places(parser)
+    parser.set_defaults(name=None)
     add_folder(parser)
     parser.add_argument("--run", type=Path, help="folder of a run (the newest)")
     parser.add_argument("--version", type=int, help="of the model (the next)")
@@ -27,10 +30,27 @@ def run_export(options: argparse.Namespace) -> int:
     """Write a run's network, or a module, as a version of the model."""
     if options.module:
         return export_own(options)
+    if options.model or options.weights or options.labels or options.pictures:
+        raise InvalidRequest("--name, --weights, --labels and --pictures are about a --module")
+    run = named_run(options) if options.run else newest_run(options)
+    return write_model(run, options, options.version)
+
+
+def named_run(options: argparse.Namespace) -> Run:
+    """The run `--run`; the model is called as it is. Raises InvalidRequest, RunMissing."""
+    run = read(options.run)
+    if options.name not in (None, run.name):
+        raise InvalidRequest(f"{options.run} is a run of {run.name}, not of {options.name}: leave the name out")
+    options.name = run.name
+    return run
+
+
+def newest_run(options: argparse.Namespace) -> Run:
+    """The newest run of the name. Raises InvalidRequest, RunMissing, UnknownName."""
     options.name = model_name(options)
     if not (options.runs / options.name).is_dir():
         recipe_of(options.name)
-    return write_model(read(options.run or newest(options.runs / options.name, RECORD)), options, options.version)
+    return read(newest(options.runs / options.name, RECORD))
 
 
 def write_model(run: Run, options: argparse.Namespace, number: int | None) -> int:

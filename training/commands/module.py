@@ -10,7 +10,9 @@ from service.errors import InvalidRequest
 from service.inference.contract.card import InputCard
 from training.commands.own_data import proper
 from training.commands.versions import free_version
-from training.own_module import OwnModule, export_module, give_weights, made, noise, pictures, read_labels
+from training.own_module import OwnModule, export_module, made, read_labels
+from training.state_dict import give_weights
+from training.trial_inputs import noise, pictures
 
 T = TypeVar("T", int, float)
 

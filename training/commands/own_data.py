@@ -29,7 +29,7 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
 
 def model_name(options: argparse.Namespace) -> str:
     """The model's name: of your own pictures any that no recipe has, else `folder`. Raises InvalidRequest."""
-    name: str = options.name
+    name: str = options.name or DEFAULT
     if not options.folder:
         return name
     if name in (DEFAULT, FOLDER):
@@ -64,13 +64,13 @@ def data_of(
     if not own:
         return data_set(recipe.data)
     if task is not None:
-        return picture_folder(options.folder, task.input, recipe.seed, task)
+        return picture_folder(options.folder, task.input, task)
     if card is None:
-        return picture_folder(options.folder, own_pictures(recipe.size), recipe.seed)
+        return picture_folder(options.folder, own_pictures(recipe.size))
     if card.kind != "image" or card.dtype != "uint8":
         raise InvalidRequest(f"the model to begin with takes a {card.kind} of {card.dtype}, and your data are pictures")
     size = card.size if recipe.size == card.size[0] else (recipe.size, recipe.size)
-    return picture_folder(options.folder, card.model_copy(update={"size": size}), recipe.seed)
+    return picture_folder(options.folder, card.model_copy(update={"size": size}))
 
 
 def sized(recipe: Recipe, options: argparse.Namespace, count: int) -> Recipe:
@@ -80,9 +80,9 @@ def sized(recipe: Recipe, options: argparse.Namespace, count: int) -> Recipe:
     return replace(recipe, held_out=max(1, count // HELD_OUT_SHARE))
 
 
-def check_fit(recipe: Recipe, task: Task, learnt: Examples) -> None:
+def check_fit(recipe: Recipe, task: Task, learnt: Examples, processes: int = 1) -> None:
     """Try recipe and data on each other before the first epoch: one step forward. Raises InvalidRequest."""
-    smallest = len(learnt.targets) % recipe.batch or recipe.batch
+    smallest = max(1, (len(learnt.targets) % recipe.batch or recipe.batch) // processes)
     shape = " x ".join(map(str, task.input.size))
     if task.input.kind == "image" and recipe.shift >= min(task.input.size):
         raise InvalidRequest(f"--shift {recipe.shift} moves pictures of {shape} out of sight")

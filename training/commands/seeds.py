@@ -31,8 +31,8 @@ def seeds(text: str, least: int = 2) -> list[int]:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if len(set(found)) < max(least, len(found)):
-        raise InvalidRequest(f"--seeds wants different seeds, at least {least}, as in 1,2,3, not {text}")
+    if len(set(found)) < max(least, len(found)) or min(found) < 0:
+        raise InvalidRequest(f"--seeds wants different seeds from 0 on, at least {least}, as in 1,2,3, not {text}")
     return found
 
 

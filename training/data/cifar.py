@@ -13,13 +13,16 @@ CAT, DOG = 3, 5  # among CIFAR-10's labels
 def read_cifar(folder: Path, training: bool, source: Any) -> Examples:
     """Read pictures [count, 32, 32, 3] and labels by `source`, torchvision's class of the data set.
 
-    Where they are not in `folder`, it downloads them. Raises DataMissing.
+    Where they are not in `folder`, or not whole, it downloads them. Raises DataMissing.
     """
     try:
-        pictures = source(folder, training, download=not (folder / source.base_folder).is_dir())
+        try:
+            pictures = source(folder, training)
+        except RuntimeError:
+            pictures = source(folder, training, download=True)
     except (OSError, RuntimeError) as error:
         raise DataMissing(
-            f"{source.__name__} is not in {folder} and cannot be downloaded ({first_line(error)}): "
+            f"{source.__name__} is not whole in {folder} and cannot be downloaded ({first_line(error)}): "
             f"name the folder that holds {source.base_folder} with --data-dir"
         ) from error
     return Examples(torch.from_numpy(pictures.data), torch.tensor(pictures.targets))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -21,6 +22,7 @@ from training.data.examples import DataMissing, DataSet, Examples, Task, first_l
 FOLDER = "folder"  # the data set's name, and that of its recipe
 TRAINING, TEST = "train", "test"
 TEST_SHARE = 5  # one picture in five, of each class, where there is no folder of test pictures
+LOTS = 2**64
 SKIPPED_SHARE = 0.1  # more unreadable pictures than this are no accident
 MAX_PIXELS, MAX_BYTES = 100_000_000, 64 * 2**20  # as the service has them by default
 
@@ -51,18 +53,19 @@ def own_pictures(size: int) -> InputCard:
 
 
 def picture_folder(
-    folder: Path, card: InputCard, seed: int, task: Task | None = None, say: Callable[[str], None] = print
+    folder: Path, card: InputCard, task: Task | None = None, say: Callable[[str], None] = print
 ) -> DataSet:
     """Make a data set of `folder`: its sub-folders are the classes, or those of its `train` and `test`.
 
-    Where there is no `test`, `seed` sets a fifth of each class aside. Pictures come as `card` says, uint8 [count,
-    height, width, channels]; unreadable ones are skipped, and `say` is told how many. With a `task`, that of a network
-    trained on them before, its labels must be the same, and only the test part is read; without one all is read, for
-    the mean and spread of the part to learn from. The data set's own functions read nothing more, whatever folder they
-    are given. Raises DataMissing.
+    Where there is no `test`, about a fifth of each class is set aside: by the files' names alone, so that none changes
+    sides when others come or with another seed. Pictures come as `card` says, uint8 [count, height, width, channels];
+    unreadable ones are skipped, and `say` is told how many. With a `task`, that of a network trained on them before,
+    its labels must be the same, and only the test part is read; without one all is read, for the mean and spread of the
+    part to learn from. The data set's own functions read nothing more, whatever folder they are given. Raises
+    DataMissing.
     """
     try:
-        training, test = _parts(folder, seed)
+        training, test = _parts(folder)
     except OSError as error:
         raise DataMissing(f"{folder} cannot be read: {error.strerror or error}") from error
     labels = tuple(training)
@@ -80,14 +83,14 @@ def picture_folder(
     )
 
 
-def _parts(folder: Path, seed: int) -> tuple[Classes, Classes]:
+def _parts(folder: Path) -> tuple[Classes, Classes]:
     """Files by class, to learn from and to test."""
     if not folder.is_dir():
         raise DataMissing(f"there is no folder {folder}")
     whole = folder / TRAINING if (folder / TRAINING).is_dir() else folder
     training = _classes(whole)
     if whole == folder or not (folder / TEST).is_dir():
-        return _split(training, seed)
+        return _split(training)
     test = _classes(folder / TEST)
     if set(test) != set(training):
         odd = sorted(set(test) ^ set(training))
@@ -115,18 +118,22 @@ def _visible(paths: Iterable[Path], folder: Path) -> Iterable[Path]:
     return (path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def _split(classes: Classes, seed: int) -> tuple[Classes, Classes]:
-    """Of each class all but a fifth, and that fifth, at least one picture, drawn by `seed`."""
+def _split(classes: Classes) -> tuple[Classes, Classes]:
+    """Of each class those to learn from, and those to test by: about a fifth, at least one picture of each part."""
     if few := [name for name, files in classes.items() if len(files) < 2]:
         raise DataMissing(f"one picture each of {_listed(few)}: one to learn from and one to test by are the least")
-    generator = torch.Generator().manual_seed(seed)
     training, test = {}, {}
     for name, files in classes.items():
-        order = torch.randperm(len(files), generator=generator).tolist()
-        count = max(1, len(files) // TEST_SHARE)
-        test[name] = [files[index] for index in sorted(order[:count])]
-        training[name] = [files[index] for index in sorted(order[count:])]
+        drawn = sorted(files, key=_lot)
+        count = sum(_lot(file) * TEST_SHARE < LOTS for file in files)
+        count = min(max(1, count), len(files) - 1)
+        test[name], training[name] = sorted(drawn[:count]), sorted(drawn[count:])
     return training, test
+
+
+def _lot(file: Path) -> int:
+    """A number below LOTS, drawn by the file's name and that of its folder."""
+    return int.from_bytes(sha256(f"{file.parent.name}/{file.name}".encode()).digest()[:8])
 
 
 def _examples(classes: Classes, card: InputCard, part: str, say: Callable[[str], None]) -> Examples:
