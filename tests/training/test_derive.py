@@ -12,12 +12,12 @@ from torch.nn import functional
 from service.errors import InvalidRequest
 from training.__main__ import main
 from training.derive import convolution as lessons
-from training.derive.command import UNPROVED, add_derive
+from training.derive.command import add_derive
 from training.derive.convolution import SIZES, convolution, convolved_properly, moved, out_of, turned_round
 from training.derive.derivation import by_offset, by_pixel, dense, derivation, tied, within
 from training.derive.kernels import KERNELS, applied, kernels
 from training.derive.layer import MOST_PROVED, PHOTO, SMALL, Layer
-from training.derive.proof import Numbers, Step, all_hold, apart, different
+from training.derive.proof import UNPROVED, Numbers, Step, all_hold, apart, different
 from training.derive.walk import fewer, size, walk
 
 ODD = Layer(height=5, width=7, channels=2, hidden=31, kernel=3)
@@ -43,10 +43,10 @@ def test_the_small_example_has_the_numbers_that_texts_give() -> None:
 
 def test_the_photo_has_its_numbers() -> None:
     assert PHOTO.asked == 12_000_000 * 3 * 100 == 3_600_000_000
-    assert (PHOTO.rows, PHOTO.columns, PHOTO.maps) == (3998, 2998, 1)
+    assert (PHOTO.rows, PHOTO.columns, PHOTO.maps) == (2998, 3998, 1)
     assert [step.weights for step in derivation(PHOTO)][3:] == [36_000_000, 27, 27]
-    assert PHOTO.dense == 36_000_000 * 3998 * 2998
-    assert PHOTO.invariant == 3 * 7997 * 5997
+    assert PHOTO.dense == 36_000_000 * 2998 * 3998
+    assert PHOTO.invariant == 3 * 5997 * 7997
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
@@ -218,13 +218,13 @@ def test_kernels_do_what_they_are_called() -> None:
     assert {name: float(kernel.sum()) for name, kernel in KERNELS.items()} == {
         "blur": 1,
         "sharpen": 1,
-        "upright": 0,
-        "level": 0,
+        "vertical": 0,
+        "horizontal": 0,
     }
     noise = Numbers(0).picture(1, 9, 9)
     spread = {name: float(applied(kernel, noise).std()) for name, kernel in KERNELS.items()}
     assert spread["blur"] < float(noise.std()) < spread["sharpen"]
-    assert torch.equal(KERNELS["level"], KERNELS["upright"].transpose(2, 3))
+    assert torch.equal(KERNELS["horizontal"], KERNELS["vertical"].transpose(2, 3))
     assert applied(KERNELS["blur"], noise, padding=1).shape == noise.shape
 
 
@@ -264,13 +264,15 @@ def test_the_walk_tells_it_all(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     for number in ("= 144 weights, 576 bytes", " 36  0", " 16  0", "88.89 % fewer", "= 4 places", "would take 64"):
         assert number in told
-    for number in ("1,200,000,000", "3,600,000,000", "14.4 GB", "120,000,000 are wrong by ten"):
+    assert "V[a,b] only for 0 <= a, b <= 1, counted from the window's first pixel" in told
+    for number in ("1,200,000,000", "3,600,000,000", "14.4 GB", "120,000,000 of some texts is too small by"):
         assert number in told
     assert len(told.splitlines()) < 50
     assert max(map(len, told.splitlines())) <= 120
     assert "NOT EQUAL" not in told
     assert "a small one" not in told
-    assert "counts them all" not in told
+    for only_elsewhere in ("- asked for:", "a dense layer of as many"):
+        assert only_elsewhere not in told
 
 
 @pytest.mark.parametrize("layer", [*LAYERS, PHOTO], ids=str)
@@ -282,16 +284,18 @@ def test_the_columns_stand_one_under_the_other(layer: Layer) -> None:
 
 
 def test_a_photo_is_counted_at_once_and_proved_small(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["derive", "--image", "4000x3000x3", "--hidden", "100", "--kernel", "3"]) == 0
+    assert main(["derive", "--image", "3000x4000x3", "--hidden", "100", "--kernel", "3"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     for said in (
         "= 3,600,000,000 weights, 14.4 GB in float32",
         "= 11,986,004 places",
-        "with 1 neuron at each that is 11,986,004. Step 1 counts them all.",
+        "with 1 neuron at each that is 11,986,004. A convolution has 11,986,004 neurons, not 100: steps 1 and 2 count "
+        "a dense layer of as many, 431,496,144,000,000 weights.",
+        "off by - asked for: 100 neurons 3,600,000,000 1 dense:",
         "what is proved here is a small one, picture 6x7x3, 20 neurons, kernel 3x3",
-        "27 of 3,600,000,000 weights: 99.999999 % fewer",
+        "27 of the 3,600,000,000 weights asked for: 99.999999 % fewer",
         "100 at every place, would take 2,700",
-        "only for |a|, |b| <= 1",
+        "only for |a|, |b| <= 1, counted from the window's middle",
     ):
         assert said in told
 

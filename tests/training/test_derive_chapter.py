@@ -12,7 +12,7 @@ from PIL import Image
 from service.errors import InvalidRequest, UnknownName
 from training.__main__ import main
 from training.derive.chapter import CHAPTERS, MARKED, PICTURES, SAMPLE, encoded, filled, numbers, table, write
-from training.derive.pictures import coloured, grey, pictures
+from training.derive.pictures import BAND, LINE, coloured, grey, matrices, pictures
 
 DOCS = Path(__file__).parents[2] / "docs"
 ENGLISH, CHINESE = TEXTS = [(DOCS / name).read_text("utf-8") for name in CHAPTERS]
@@ -36,7 +36,7 @@ def test_every_marked_number_is_what_the_code_computes(name: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS, ids=CHAPTERS)
 def test_no_number_worth_computing_is_written_by_hand(text: str) -> None:
-    words = re.sub(r"float32|conv2d", "", bare(text))
+    words = re.sub(r"float32|conv2d|180°", "", bare(text))
     assert re.findall(r"\d[\d,.]+\d|\d\d|\d\s*%", words) == []
 
 
@@ -103,7 +103,7 @@ def test_the_numbers_are_those_of_the_issue() -> None:
         "step": "0 0 0 16 16 16",
         "made.blur": "0 4 12 16",
         "kernel.blur": "1 2 1<br>2 4 2<br>1 2 1<br>÷ 16",
-        "kernel.upright": "-1 0 1<br>-2 0 2<br>-1 0 1",
+        "kernel.vertical": "-1 0 1<br>-2 0 2<br>-1 0 1",
     }
     assert {name: known[name] for name in expected} == expected
 
@@ -146,12 +146,24 @@ def test_nothing_is_written_into_another_folder(tmp_path: Path) -> None:
 
 
 def test_colours_tell_the_sign_and_nothing_is_white() -> None:
-    [[white, blue, orange, pale]] = coloured(torch.tensor([[0.0, 4.0, -4.0, 2.0]])).tolist()
+    [colours] = coloured(torch.tensor([[0.0, 4.0, -4.0, 2.0]]))
+    [[white, blue, orange, pale]] = colours.tolist()
     assert white == [255, 255, 255]
     assert blue[2] > blue[0]
     assert orange[0] > orange[2]
     assert blue < pale < white
+    [beside, _] = coloured(torch.tensor([[2.0]]), torch.tensor([[-4.0]]))
+    assert beside.tolist() == [[pale]]
     assert grey(torch.tensor([[-5.0, 100.4, 300.0]])).tolist() == [[[0] * 3, [100] * 3, [255] * 3]]
+
+
+def test_a_weight_has_one_colour_in_all_matrices_and_lines_part_the_blocks() -> None:
+    tied, local = matrices(BAND, 7, ("invariant", "local"), rows=4, columns=6)
+    here = (local != 255).any(-1)
+    assert np.array_equal(tied[here], local[here])
+    lines = (tied == LINE).all(-1)
+    assert lines.all(1).nonzero()[0].tolist() == [0, *(1 + 7 * row for row in (4, 8, 12)), 1 + 7 * 16]
+    assert lines.all(0).nonzero()[0].tolist() == [0, *(1 + 7 * column for column in (6, 12, 18, 24, 30)), 1 + 7 * 36]
 
 
 def test_a_kernel_is_shown_in_whole_numbers() -> None:

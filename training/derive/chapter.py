@@ -19,7 +19,7 @@ from service.errors import InvalidRequest, UnknownName
 from training.derive.convolution import CHANNELS, FOUR, KERNEL, MAPS, NINE, SIZES, out_of, turned_round
 from training.derive.kernels import KERNELS, applied, step
 from training.derive.layer import PHOTO, SMALL, Layer
-from training.derive.pictures import BAND, pictures
+from training.derive.pictures import BAND, WHITE, pictures
 from training.derive.walk import BYTES, GREY, fewer
 
 CHAPTERS = ("from-dense-to-convolution.md", "from-dense-to-convolution.zh.md")
@@ -73,6 +73,7 @@ def numbers() -> Mapping[str, str]:
         "channels.weights": f"{MAPS * CHANNELS * KERNEL**2:,}",
         "point.weights": f"{MAPS * CHANNELS:,}",
         "step": line(step()),
+        "white": f"{WHITE}",
         **{f"kernel.{name}": table(kernel) for name, kernel in KERNELS.items()},
         **{f"sum.{name}": f"{kernel.sum().item():g}" for name, kernel in KERNELS.items()},
         **{f"made.{name}": line(applied(kernel, step())) for name, kernel in KERNELS.items()},

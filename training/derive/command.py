@@ -9,11 +9,10 @@ from training.derive.convolution import convolution
 from training.derive.derivation import derivation
 from training.derive.kernels import kernels
 from training.derive.layer import Layer
-from training.derive.proof import all_hold
+from training.derive.proof import UNPROVED, all_hold
 from training.derive.walk import walk
 
 ABOUT = "go from a dense layer to a convolution, each step as numbers and proved on tensors"
-UNPROVED = 1
 
 
 def add_derive(parser: argparse.ArgumentParser) -> None:

@@ -96,8 +96,10 @@ def convolved(layer: Layer, offsets: Tensor, picture: Tensor) -> float:
 
 
 def near(kernel: int) -> str:
-    """Which offsets a window has: of an odd one counted from its middle, of an even one from its first pixel."""
-    return f"|a|, |b| <= {kernel // 2}" if kernel % 2 else f"0 <= a, b <= {kernel - 1}"
+    """Which offsets a window has; an even one has no middle."""
+    if kernel % 2:
+        return f"|a|, |b| <= {kernel // 2}, counted from the window's middle"
+    return f"0 <= a, b <= {kernel - 1}, counted from the window's first pixel"
 
 
 def dense(weights: Tensor, picture: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ def kernel(*rows: tuple[int, int, int], over: int = 1) -> Tensor:
 KERNELS: Mapping[str, Tensor] = {
     "blur": kernel((1, 2, 1), (2, 4, 2), (1, 2, 1), over=16),
     "sharpen": kernel((0, -1, 0), (-1, 8, -1), (0, -1, 0), over=4),
-    "upright": kernel((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
-    "level": kernel((-1, -2, -1), (0, 0, 0), (1, 2, 1)),
+    "vertical": kernel((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
+    "horizontal": kernel((-1, -2, -1), (0, 0, 0), (1, 2, 1)),
 }
 SAME = kernel((0, 0, 0), (0, 1, 0), (0, 0, 0))
 FLAT, DARK, BRIGHT = 8.0, 0.0, 16.0
@@ -37,7 +37,7 @@ def kernels() -> list[Step]:
 def on_flat() -> float:
     """A flat picture stays what it is, but for the edge kernels, which see nothing in it."""
     flat = torch.full((1, 6, 6), FLAT, dtype=torch.double)
-    left = {"blur": FLAT, "sharpen": FLAT, "upright": 0.0, "level": 0.0}
+    left = {"blur": FLAT, "sharpen": FLAT, "vertical": 0.0, "horizontal": 0.0}
     return apart(*((applied(KERNELS[name], flat), torch.full((1, 4, 4), left[name])) for name in KERNELS))
 
 
@@ -52,13 +52,13 @@ def sharpened() -> float:
 
 
 def edged() -> float:
-    """The upright kernel answers at the upright step and nowhere else; the level one to the same step, lying down."""
-    upright, lying = step(), step().transpose(1, 2)
+    """The kernel for vertical edges answers to a standing step alone; the one for horizontal edges to a lying one."""
+    standing, lying = step(), step().transpose(1, 2)
     return apart(
-        (applied(KERNELS["upright"], upright), lines(0, 64, 64, 0)),
-        (applied(KERNELS["level"], upright), lines(0, 0, 0, 0)),
-        (applied(KERNELS["level"], lying), lines(0, 64, 64, 0).transpose(1, 2)),
-        (applied(KERNELS["upright"], lying), lines(0, 0, 0, 0)),
+        (applied(KERNELS["vertical"], standing), lines(0, 64, 64, 0)),
+        (applied(KERNELS["horizontal"], standing), lines(0, 0, 0, 0)),
+        (applied(KERNELS["horizontal"], lying), lines(0, 64, 64, 0).transpose(1, 2)),
+        (applied(KERNELS["vertical"], lying), lines(0, 0, 0, 0)),
     )
 
 

@@ -15,7 +15,8 @@ class Layer:
     """A dense layer of `hidden` neurons on a picture; the convolution has windows of `kernel` x `kernel` pixels.
 
     Such a window has `rows` x `columns` places in the picture. The convolution has a neuron at each of them, and as
-    many maps of such neurons as it takes to have at least `hidden`. Biases are left out: nothing is saved on them.
+    many maps of such neurons as it takes to have at least `hidden`. Biases are left out; they are shared in the same
+    way, one a map.
     """
 
     height: int
@@ -108,8 +109,13 @@ class Layer:
         return Layer(height, width, min(self.channels, 3), min(self.maps, 4) * places, kernel)
 
     def __str__(self) -> str:
-        neurons = f"{self.hidden:,} neuron{'s' if self.hidden > 1 else ''}"
-        return f"picture {self.height}x{self.width}x{self.channels}, {neurons}, kernel {self.kernel}x{self.kernel}"
+        picture, window = f"{self.height}x{self.width}x{self.channels}", f"{self.kernel}x{self.kernel}"
+        return f"picture {picture}, {neurons(self.hidden)}, kernel {window}"
+
+
+def neurons(count: int) -> str:
+    """A count of neurons as text."""
+    return f"{count:,} neuron{'' if count == 1 else 's'}"
 
 
 def counted(what: str, text: str) -> int:
@@ -120,4 +126,4 @@ def counted(what: str, text: str) -> int:
 
 
 SMALL = Layer(height=3, width=3, channels=1, hidden=16, kernel=2)
-PHOTO = Layer(height=4000, width=3000, channels=3, hidden=100, kernel=3)
+PHOTO = Layer(height=3000, width=4000, channels=3, hidden=100, kernel=3)

@@ -17,7 +17,7 @@ from training.derive.proof import Numbers
 Pixels = NDArray[np.uint8]
 
 BAND = Layer(height=6, width=6, channels=1, hidden=16, kernel=3)
-ORANGE, BLUE, WHITE = (196, 78, 28), (28, 94, 172), 255
+ORANGE, BLUE, LINE, WHITE = (196, 78, 28), (28, 94, 172), 72, 255
 GAP, MARGIN, MOVE = 16, 4, 4
 
 
@@ -25,38 +25,53 @@ def pictures(sample: Pixels) -> Mapping[str, Image.Image]:
     """All pictures by name; `sample` is a grey picture, uint8 [h, w]."""
     picture = torch.tensor(sample).double()[None]
     return {
-        "band.png": Image.fromarray(beside(matrices(BAND, cell=7, steps=("dense", "invariant", "local")))),
-        "small.png": Image.fromarray(beside(matrices(SMALL, cell=14, steps=("dense", "invariant", "sets", "local")))),
-        "kernels.png": Image.fromarray(beside([effect(kernel, picture) for kernel in (SAME, *KERNELS.values())])),
+        "band.png": Image.fromarray(
+            beside(matrices(BAND, 7, ("dense", "invariant", "local"), BAND.columns, BAND.width))
+        ),
+        "small.png": Image.fromarray(
+            beside(matrices(SMALL, 14, ("dense", "invariant", "sets", "local"), SMALL.places, SMALL.numbers))
+        ),
+        "kernels.png": Image.fromarray(beside(effects(picture))),
         "moved.png": Image.fromarray(moving(picture)),
     }
 
 
-def matrices(layer: Layer, cell: int, steps: Sequence[str]) -> list[Pixels]:
-    """The weights of a dense layer at each of `steps`, a row for each neuron and a column for each pixel."""
+def matrices(layer: Layer, cell: int, steps: Sequence[str], rows: int, columns: int) -> list[Pixels]:
+    """The weights of a dense layer at each of `steps`, a row for each neuron and a column for each pixel.
+
+    A line parts every so many `rows` and `columns` from the next.
+    """
     numbers = Numbers(0)
     shape = layer.maps, layer.rows, layer.columns, layer.channels, layer.height, layer.width
-    weights, offsets = numbers.weights(*shape), numbers.weights(layer.maps, layer.channels, *layer.reach)
+    weights = raised(numbers.weights(*shape))
+    offsets = raised(numbers.weights(layer.maps, layer.channels, *layer.reach))
     each = {
         "dense": weights,
         "invariant": tied(layer, offsets),
         "sets": tied(layer, within(layer, offsets, layer.height, layer.width)),
         "local": tied(layer, within(layer, offsets, layer.kernel, layer.kernel)),
     }
-    laid_out = [raised(each[step]).reshape(layer.neurons, layer.numbers) for step in steps]
-    return [framed(enlarged(coloured(matrix), cell)) for matrix in laid_out]
+    laid_out = coloured(*(each[step].reshape(layer.neurons, layer.numbers) for step in steps))
+    return [framed(ruled(enlarged(matrix, cell), cell * rows, cell * columns)) for matrix in laid_out]
 
 
 def raised(weights: Tensor) -> Tensor:
-    """Weights further from 0, so that even the smallest shows that it is there; 0 stays 0."""
-    return weights + weights.sign() * weights.abs().max() / 4
+    """Weights that end at 1, moved away from 0 by a quarter, so that even the smallest shows that it is there."""
+    return weights / weights.abs().max() + weights.sign() / 4
 
 
-def effect(kernel: Tensor, picture: Tensor) -> Pixels:
-    """A kernel, and under it what it makes of a grey picture: grey where it keeps brightness, else coloured by sign."""
-    made = applied(kernel, picture, padding=1)[0]
-    shown = grey(made) if kernel.sum() else coloured(made)
-    return above(framed(enlarged(coloured(kernel[0, 0]), 16)), framed(enlarged(shown, 5)))
+def effects(picture: Tensor) -> list[Pixels]:
+    """Each kernel, under it what it makes of a grey picture: grey where it keeps brightness, else coloured by sign."""
+    kernels = SAME, *KERNELS.values()
+    made = [applied(kernel, picture, padding=1)[0] for kernel in kernels]
+    shown = [
+        grey(each) if kernel.sum() else signed
+        for kernel, each, signed in zip(kernels, made, coloured(*made), strict=True)
+    ]
+    return [
+        above(framed(enlarged(coloured(kernel[0, 0])[0], 16)), framed(enlarged(each, 5)))
+        for kernel, each in zip(kernels, shown, strict=True)
+    ]
 
 
 def moving(picture: Tensor) -> Pixels:
@@ -66,22 +81,27 @@ def moving(picture: Tensor) -> Pixels:
     after = functional.pad(small, (MARGIN + MOVE, MARGIN, MARGIN + MOVE, MARGIN))
     extents = before.shape[1:]
     weights = Numbers(0).weights(1, *extents, 1, *extents)
-    lines = [
-        [grey(each[0]), coloured(applied(KERNELS["upright"], each, padding=1)[0]), coloured(dense(weights, each)[0])]
-        for each in (before, after)
-    ]
+    both = before, after
+    edges = coloured(*(applied(KERNELS["vertical"], each, padding=1)[0] for each in both))
+    outputs = coloured(*(dense(weights, each)[0] for each in both))
+    lines = zip([grey(each[0]) for each in both], edges, outputs, strict=True)
     return above(*(beside([framed(enlarged(shown, 8)) for shown in line]) for line in lines))
 
 
 def grey(values: Tensor) -> Pixels:
-    """Brightness [h, w], what is beyond 0 or 255 cut off, as colours [h, w, 3]."""
-    levels: Pixels = values.clamp(0, 255).round().byte()[..., None].expand(-1, -1, 3).numpy()
+    """Brightness [h, w], what is beyond 0 or WHITE cut off, as colours [h, w, 3]."""
+    levels: Pixels = values.clamp(0, WHITE).round().byte()[..., None].expand(-1, -1, 3).numpy()
     return levels
 
 
-def coloured(values: Tensor) -> Pixels:
-    """Signed values [h, w] as colours [h, w, 3]: 0 is white, above it the bluer, below it the more orange."""
-    strength = (values / values.abs().max()).numpy()[..., None]
+def coloured(*values: Tensor) -> list[Pixels]:
+    """Signed values [h, w] as colours [h, w, 3], all on one scale."""
+    most = max(float(each.abs().max()) for each in values)
+    return [tinted((each / most).numpy()[..., None]) for each in values]
+
+
+def tinted(strength: NDArray[np.float64]) -> Pixels:
+    """Values [h, w, 1] from -1 to 1 as colours [h, w, 3]: 0 is white, above it the bluer, below it the more orange."""
     hue = np.where(strength > 0, BLUE, ORANGE)
     colours: Pixels = np.rint(WHITE + (hue - WHITE) * np.abs(strength)).astype(np.uint8)
     return colours
@@ -94,7 +114,14 @@ def enlarged(colours: Pixels, times: int) -> Pixels:
 
 def framed(colours: Pixels) -> Pixels:
     """A thin grey line around."""
-    return np.pad(colours, ((1, 1), (1, 1), (0, 0)), constant_values=160)
+    return np.pad(colours, ((1, 1), (1, 1), (0, 0)), constant_values=LINE)
+
+
+def ruled(colours: Pixels, rows: int, columns: int) -> Pixels:
+    """A thin grey line after every so many `rows` and `columns`."""
+    lined = colours.copy()
+    lined[rows::rows] = lined[:, columns::columns] = LINE
+    return lined
 
 
 def beside(parts: Sequence[Pixels]) -> Pixels:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-12
+UNPROVED = 1  # exit status of a command one of whose claims does not hold
 
 
 @dataclass(frozen=True)

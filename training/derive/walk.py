@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from textwrap import wrap
 
-from training.derive.layer import PHOTO, Layer
+from training.derive.layer import PHOTO, Layer, neurons
 from training.derive.proof import Step
 
 BYTES = 4  # of a weight in float32
@@ -17,9 +17,11 @@ def walk(layer: Layer, derivation: Sequence[Step], others: Sequence[Step]) -> It
     yield f"From a dense layer to a convolution: {layer}"
     yield from (f"  {line}" for line in wrap(opening(layer), WIDE))
     yield f"\n{'step':{LEFT}} {'weights':>20}  off by"
+    if layer.neurons > layer.hidden:
+        yield f"{f'- asked for: {neurons(layer.hidden)}':{LEFT}} {layer.asked:>20,}"
     for number, step in enumerate(derivation, 1):
         yield row(f"{number} {step.claim}", step)
-    yield f"\n  {layer.local:,} of {layer.asked:,} weights: {fewer(layer.local, layer.asked)} fewer."
+    yield f"\n  {layer.local:,} of the {layer.asked:,} weights asked for: {fewer(layer.local, layer.asked)} fewer."
     yield from (f"  {line}" for line in wrap(closing(layer), WIDE))
     yield f"\n{'what else holds':{LEFT}} {'weights':>20}  off by"
     for step in others:
@@ -31,13 +33,16 @@ def walk(layer: Layer, derivation: Sequence[Step], others: Sequence[Step]) -> It
 def opening(layer: Layer) -> str:
     """Say what is counted, and on what it is proved."""
     text = (
-        f"Dense: {layer.numbers:,} numbers x {layer.hidden:,} neurons = {layer.asked:,} weights, "
+        f"Dense: {layer.numbers:,} numbers x {neurons(layer.hidden)} = {layer.asked:,} weights, "
         f"{size(BYTES * layer.asked)} in float32. A {layer.kernel}x{layer.kernel} window has {layer.rows:,} x "
-        f"{layer.columns:,} = {layer.places:,} places in the picture; with {layer.maps:,} "
-        f"{'neuron' if layer.maps == 1 else 'neurons'} at each that is {layer.neurons:,}. "
+        f"{layer.columns:,} = {layer.places:,} places in the picture; with {neurons(layer.maps)} "
+        f"at each that is {layer.neurons:,}. "
     )
     if layer.neurons > layer.hidden:
-        text += "Step 1 counts them all. "
+        text += (
+            f"A convolution has {layer.neurons:,} neurons, not {layer.hidden:,}: steps 1 and 2 count a dense layer of "
+            f"as many, {layer.dense:,} weights. "
+        )
     if layer.provable() != layer:
         text += f"That is too large to lay out in full: what is proved here is a small one, {layer.provable()}. "
     return text + "The proofs use whole numbers in float64, whose sums are exact: off by 0 means equal."
@@ -53,7 +58,8 @@ def photo() -> str:
     """Put the figure right that many texts give for a photo."""
     return (
         f"A photo of {GREY.numbers:,} pixels and {PHOTO.hidden} neurons: {GREY.asked:,} weights for one channel, "
-        f"{PHOTO.asked:,} for three, {size(BYTES * PHOTO.asked)}. Texts that say {GREY.asked // 10:,} are wrong by ten."
+        f"{PHOTO.asked:,} for three, {size(BYTES * PHOTO.asked)}. The {GREY.asked // 10:,} of some texts is too small "
+        "by a factor of ten even for one channel (thirty for three)."
     )
 
 
