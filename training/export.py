@@ -1,6 +1,5 @@
 """A trained network becomes a model file that names its layers and proves itself: models/<name>/<n>/."""
 
-import platform
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -24,14 +23,14 @@ from service.inference.contract.card import (
     Provenance,
 )
 from training.calibration import reliability
-from training.checkpoint import keep
+from training.checkpoint import keep, load
 from training.config import Recipe, as_values, command
 from training.data.examples import DataSet, Examples, Task
 from training.deployed import Deployed
 from training.evaluate import Inputs, Probabilities, Report, by_onnx, by_torch, in_parts, per_label, predict, report
 from training.naming import name_after_modules
 from training.parity import layer_differences
-from training.runs import Run, load
+from training.runs import Run
 
 MODEL = "model.onnx"
 WEIGHTS = "weights.safetensors"
@@ -167,16 +166,20 @@ def golden(inputs: Inputs, answers: Probabilities) -> tuple[Golden, ...]:
 
 
 def provenance(run: Run, data: DataSet) -> Provenance:
-    """Where the weights come from; no path of this machine is in it."""
-    begun = f"  # began with {run.origin}" if run.origin else ""
+    """Where the weights come from; no path of this machine is in it.
+
+    Versions are those that trained the weights; of onnx and onnxruntime, those that wrote and proved the file.
+    """
+    begun = run.begun
+    origin = f"  # began with {begun.origin}" if begun.origin else ""
     cut = f"  # interrupted, epoch {run.epoch} kept" if run.interrupted else ""
     return Provenance(
         data=data.title,
         licence=data.licence,
-        recipe=as_values(run.recipe),
-        seed=run.recipe.seed,
-        versions={"python": platform.python_version(), **versions(("torch", "torchvision", "onnx", "onnxruntime"))},
-        command=command(run.name, run.recipe, run.start) + begun + cut,
+        recipe=as_values(begun.recipe),
+        seed=begun.recipe.seed,
+        versions=begun.versions | versions(("onnx", "onnxruntime")),
+        command=command(begun.name, begun.recipe, begun.start) + origin + cut,
     )
 
 

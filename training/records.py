@@ -1,6 +1,5 @@
 """The record of a run beside its checkpoint: its curve and kernels as pictures, and how it did on the test set."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from training.calibration import Reliability, reliability
 from training.data.examples import Examples
 from training.deployed import Deployed
 from training.evaluate import Report, per_label, report
+from training.files import write_json, write_whole
 from training.loop import Outcome, logits_of
 from training.plots import draw_confusion, draw_curve, draw_kernels, draw_reliability
 from training.runs import Run
@@ -70,7 +70,7 @@ def judged(run: Run, test: Examples, device: torch.device) -> Result:
 def write_result(result: Result) -> None:
     """Write a result into its run's folder: for people, for programs, and as pictures."""
     folder = result.run.folder
-    (folder / REPORT_TEXT).write_text(f"{result}\n")
-    (folder / REPORT).write_text(json.dumps(result.values(), indent=2) + "\n")
+    write_whole(folder / REPORT_TEXT, f"{result}\n".encode())
+    write_json(folder / REPORT, result.values())
     draw_confusion(result.report, folder / CONFUSION_PICTURE)
     draw_reliability(result.before, result.after, folder / RELIABILITY_PICTURE)

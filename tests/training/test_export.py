@@ -15,21 +15,22 @@ from tests.training.conftest import FASHION, TINY, settled
 from training import export as exporting
 from training.checkpoint import CHECKPOINT, keep
 from training.data.examples import Examples
+from training.distributed import Group
 from training.evaluate import by_onnx
 from training.export import MODEL, WEIGHTS, ExportRefused, export, exported_recipe
 from training.learner import Epoch
 from training.loop import Outcome
 from training.networks.table import build
+from training.resuming import begin
 from training.runs import Run, record
 
 
 @pytest.fixture
 def run(tmp_path: Path, examples: Callable[[int, int], Examples]) -> Run:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    keep(settled(build(TINY, FASHION.task)), folder / CHECKPOINT)
+    begun = begin(tmp_path / "run", "fashion-mnist", TINY, FASHION.task, Group())
+    keep(settled(build(TINY, FASHION.task)), begun.folder / CHECKPOINT)
     outcome = Outcome(Epoch(2, 1.0, 0.5, 1.0, 0.5), interrupted=False)
-    return record(folder, "fashion-mnist", TINY, FASHION.task, outcome, examples(40, 3))
+    return record(begun, outcome, examples(40, 3))
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.training.processes import said_until, started
 from training.__main__ import REFUSED, main
+from training.begun import BEGUN
 from training.checkpoint import CHECKPOINT, CURVE
 from training.commands.places import INTERRUPTED
 from training.data.examples import DataSet, Examples
@@ -20,7 +19,6 @@ from training.records import (
     REPORT,
     REPORT_TEXT,
 )
-from training.resuming import BEGUN
 from training.runs import RECORD, read
 
 SMALL = ["--width", "2", "--epochs", "1", "--held-out", "40"]
@@ -135,21 +133,12 @@ def test_ctrl_c_keeps_the_best_so_far(folders: list[str], tmp_path: Path) -> Non
         "40",
         "--export",
     ]
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "training", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = ""
-        while "epoch 2: validation accuracy" not in said:
-            line = process.stdout.readline()
-            assert line, said
-            said += line
+    with started("-W", "error", "-m", "training", *arguments) as process:
+        said = said_until(process, "epoch 2: validation accuracy")
         process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
         said += process.stdout.read()
+        process.wait()
     assert process.returncode == INTERRUPTED, said
     assert "interrupted: the best so far is kept" in said
     assert "Traceback" not in said

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -14,12 +15,12 @@ from training.calibration import BINS, reliability
 from training.checkpoint import CHECKPOINT, keep
 from training.commands.seeds import seeds, spread
 from training.data.examples import Examples
-from training.distributed import CPU
+from training.distributed import CPU, Group
 from training.evaluate import Report
 from training.learner import Epoch, first_kernels
 from training.loop import Outcome
 from training.networks.table import build
-from training.plots import FRAME, draw_confusion, draw_curve, draw_kernels, draw_reliability, flat
+from training.plots import CHOOSING, FRAME, LEARNING, draw_confusion, draw_curve, draw_kernels, draw_reliability, flat
 from training.records import (
     CONFUSION_PICTURE,
     CURVE_PICTURE,
@@ -32,6 +33,7 @@ from training.records import (
     judged,
     write_result,
 )
+from training.resuming import begin
 from training.runs import Run
 
 ROWS = (Epoch(1, 2.0, 0.3, 1.8, 0.4), Epoch(2, 1.0, 0.6, 0.9, 0.7))
@@ -45,8 +47,9 @@ def pixels(path: Path) -> NDArray[np.uint8]:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     torch.manual_seed(1)
-    keep(build(TINY, FASHION.task), tmp_path / CHECKPOINT)
-    return Run(tmp_path, "fashion-mnist", TINY, FASHION.task, 2, 0.7, False, temperature=3.0)
+    begun = begin(tmp_path / "1", "fashion-mnist", TINY, FASHION.task, Group())
+    keep(build(TINY, FASHION.task), begun.folder / CHECKPOINT)
+    return Run(begun, 2, 0.7, interrupted=False, temperature=3.0)
 
 
 def test_a_result_holds_the_table_and_the_calibration_with_and_without_temperature(run: Run, examples: Make) -> None:
@@ -156,7 +159,9 @@ def test_confusions_and_confidence_are_drawn_whatever_is_empty(tmp_path: Path) -
     part = reliability(np.array([[0.9, 0.1]], np.float32), np.array([0]))
     assert len(part.count) == BINS
     draw_reliability(part, part, tmp_path / "reliability.png")
-    assert pixels(tmp_path / "reliability.png").any()
+    shown = pixels(tmp_path / "reliability.png").astype(int)
+    for colour in (CHOOSING, LEARNING):  # of the bar, and of its dot
+        assert (abs(shown - 255 * np.array(to_rgb(colour))) < 2).all(axis=2).any()
 
 
 def test_several_seeds_have_a_mean_and_a_spread(run: Run) -> None:

@@ -3,8 +3,9 @@
 import argparse
 
 from service.errors import InvalidRequest
+from training.begun import Begun
 from training.commands.own_data import model_name
-from training.resuming import Begun, cut_off
+from training.resuming import cut_off, refuse_others
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
@@ -22,5 +23,5 @@ def resumed(options: argparse.Namespace) -> Begun:
         raise InvalidRequest("--resume goes on with the weights of a run: --from and --pretrained begin one")
     options.name = model_name(options)
     begun = cut_off(options.runs / options.name)
-    begun.refuse_others(vars(options))
+    refuse_others(begun, vars(options))
     return begun

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from service.errors import InvalidRequest
 from training.export import MODEL, ExportRefused
-from training.runs import following, newest
+from training.folders import following, newest
 
 
 def version_of(parent: Path, number: int | None) -> Path:
