@@ -28,6 +28,10 @@ class ProcessLost(ConvscopeError):
     """Another process of the group ended before its time."""
 
 
+class Stopped(Exception):
+    """Somebody asked for an end, by Ctrl-C or SIGTERM, and all processes have come to it together."""
+
+
 @dataclass
 class Group:
     """This process's place among all. What only one may do, such as to write and to speak, the leader does."""
@@ -77,9 +81,9 @@ class Group:
             distributed.barrier()
 
     def heed(self) -> None:
-        """Stop here, every process after the same step, if any was told to. Raises KeyboardInterrupt."""
+        """Stop here, every process after the same step, if any was told to. Raises Stopped."""
         if any(self._reduced([self.told_to_stop], distributed.ReduceOp.MAX)):
-            raise KeyboardInterrupt
+            raise Stopped
 
     def _reduced(self, values: Sequence[float], operation: distributed.ReduceOp.RedOpType) -> list[float]:
         if self.size == 1:
@@ -135,7 +139,7 @@ def own_device(number: int) -> torch.device:
 def stopping(group: Group) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM wait for the end of a step, so that all processes stop after the same one.
 
-    Whoever is in such a hurry as to ask twice is not kept waiting.
+    Whoever asks twice is not kept waiting: that ends the program where it stands, and `--resume` goes on.
     """
 
     def told(*_: object) -> None:

@@ -1,5 +1,6 @@
 """Training, top to bottom: one epoch, many epochs, the best checkpoint kept on disk all the while."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from training.checkpoint import STATE, restore, save_state, store
 from training.config import Recipe
 from training.data.augmentation import augmentation, mirrored, whose_turn
 from training.data.examples import Examples, Task
-from training.distributed import Group, stopping
+from training.distributed import Group, Stopped, stopping
 from training.learner import Epoch, Learner, prepare
 from training.random import seed_all, seeded
 
@@ -26,6 +27,10 @@ Progress: TypeAlias = "tqdm[NoReturn]"
 
 class NothingKept(ConvscopeError):
     """Training ended before there was a checkpoint."""
+
+
+class Diverged(ConvscopeError):
+    """The weights have left all bounds: nothing can be learnt any more."""
 
 
 class Batch(NamedTuple):
@@ -89,6 +94,7 @@ def train(
 
     A folder in which a run was cut off is gone on with, from the end of its last whole epoch. Ctrl-C keeps the best so
     far; before the first epoch is over there is none: raises NothingKept. `begin` holds weights to start from, by name.
+    Raises Diverged, and RunMissing where what was cut off cannot be gone on with.
     """
     group = group or Group()
     steps = -(-len(training.targets) // recipe.batch)
@@ -104,11 +110,12 @@ def train(
                 seed_all(recipe.seed, number, group.rank)
                 learnt = learn(learner, shuffled(training, recipe, number, group), bar)
                 judged = group.led(lambda: judge(learner.averaged, validation))
-                learner.note(Epoch(number, *learnt, *judged))
+                learner.note(finite(Epoch(number, *learnt, *judged)))
                 bar.write(f"epoch {number}: validation accuracy {judged[1]:.2%}")
                 if group.leads:
                     store(learner, folder)
-    except KeyboardInterrupt:
+                group.heed()
+    except Stopped:
         interrupted = True
     if learner.best is None:
         raise NothingKept("interrupted before the first epoch was over: there is nothing to keep")
@@ -161,6 +168,13 @@ def learn(learner: Learner, batches: Iterable[Batch], bar: Progress) -> tuple[fl
         learner.group.heed()
     tally = tally.over_all(learner.group)
     return tally.loss, tally.accuracy
+
+
+def finite(row: Epoch) -> Epoch:
+    """`row`, if it is one of numbers. Raises Diverged, in every process alike: its losses are those of all."""
+    if not math.isfinite(row.training_loss + row.validation_loss):
+        raise Diverged(f"the loss is no longer a number in epoch {row.epoch}: try a lower --learning-rate")
+    return row
 
 
 def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:

@@ -4,9 +4,7 @@ import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from service.errors import InvalidRequest
+from tests.training.processes import said_until, started
 from training import distributed
 from training.__main__ import main
+from training.begun import read_begun
 from training.checkpoint import CHECKPOINT, CURVE
-from training.distributed import Group, own_device
+from training.distributed import Group, Stopped, own_device, stopping
 from training.runs import read
 
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone"]
@@ -30,27 +30,10 @@ def places(data_dir: Path) -> list[str]:
     return ["--data-dir", str(data_dir)]
 
 
-@contextmanager
-def training(folder: Path, flags: list[str], processes: int = 1) -> Iterator["subprocess.Popen[str]"]:
+def training(folder: Path, flags: list[str], processes: int = 1) -> AbstractContextManager["subprocess.Popen[str]"]:
     launcher = [*LAUNCHER, f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, "-m", "training", "train", "fashion-mnist", "--runs", str(folder), *flags]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    pipe, errors = subprocess.PIPE, subprocess.STDOUT
-    with subprocess.Popen(command, stdout=pipe, stderr=errors, env=environment, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def said_until(process: "subprocess.Popen[str]", wanted: str) -> str:
-    assert process.stdout is not None
-    said = ""
-    while wanted not in said:
-        line = process.stdout.readline()
-        assert line, said
-        said += line
-    return said
+    command = [*launcher, "-m", "training", "train", "fashion-mnist", "--runs", str(folder), *flags]
+    return started(*command, OMP_NUM_THREADS="1")
 
 
 def run(folder: Path, flags: list[str], processes: int = 1) -> str:
@@ -131,12 +114,24 @@ def test_ctrl_c_ends_all_processes_after_the_same_step_and_keeps_the_best(tmp_pa
     goes_on_alone(tmp_path, places)
 
 
+def test_asking_once_waits_for_the_end_of_a_step_and_asking_twice_does_not() -> None:
+    group = Group()
+    with stopping(group):
+        group.heed()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped):
+            group.heed()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
 def goes_on_alone(folder: Path, places: list[str]) -> None:
     """Another number of processes takes over from where the first ones were."""
     done = len((folder / "fashion-mnist/1" / CURVE).read_text().splitlines()) - 1
     with training(folder, [*places, "--resume"]) as process:
         said = said_until(process, f"epoch {done + 1}: validation accuracy")
     assert f"epoch {done}: validation accuracy" not in said
+    assert [machine.processes for machine in read_begun(folder / "fashion-mnist/1").machines] == [2, 1]
 
 
 def test_a_refusal_is_said_once(tmp_path: Path, places: list[str]) -> None:

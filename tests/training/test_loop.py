@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 
 from tests.training.conftest import FASHION, TINY
 from training import checkpoint, loop
-from training.checkpoint import CHECKPOINT, CURVE, keep
+from training.checkpoint import CHECKPOINT, CURVE, STATE, keep, load
 from training.data.augmentation import augmentation, whose_turn
 from training.data.examples import Examples
-from training.distributed import Group
+from training.distributed import Group, Stopped
+from training.folders import RunMissing
 from training.learner import Learner, one_cycle
-from training.loop import NothingKept, judge, train
+from training.loop import Diverged, NothingKept, judge, train
 from training.networks.table import build
-from training.runs import load
 
 Make = Callable[[int, int], Examples]
 
@@ -87,7 +87,7 @@ def interrupt_after(batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def shuffled(*arguments: object) -> object:
         for batch in original(*arguments):  # type: ignore[arg-type]
             if next(given, None) is None:
-                raise KeyboardInterrupt
+                raise Stopped
             yield batch
 
     monkeypatch.setattr(loop, "shuffled", shuffled)
@@ -126,6 +126,59 @@ def test_an_interruption_while_writing_leaves_the_checkpoint_before(
     with pytest.raises(KeyboardInterrupt):
         keep(build(TINY, FASHION.task), tmp_path / "run" / CHECKPOINT)
     assert weights(tmp_path / "run").keys() == before.keys()
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
+def test_an_interruption_while_an_epoch_is_stored_is_heeded_after_it(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group()
+
+    def told(learner: Learner, folder: Path) -> None:
+        checkpoint.store(learner, folder)
+        group.told_to_stop = len(learner.rows) == TINY.epochs
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "store", told)
+        outcome = train(TINY, FASHION.task, *made, tmp_path, group)
+    assert outcome.interrupted
+    assert len(outcome.rows) == TINY.epochs
+    again = train(TINY, FASHION.task, *made, tmp_path)
+    assert not again.interrupted
+    assert again.rows == outcome.rows
+
+
+def test_whoever_cannot_wait_ends_training_and_no_epoch_counts_that_was_not_stored(
+    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "store", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, FASHION.task, *made, tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+    assert len(train(TINY, FASHION.task, *made, tmp_path).rows) == TINY.epochs
+
+
+def test_weights_that_leave_all_bounds_are_one_line(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    with pytest.raises(Diverged, match=r"no longer a number in epoch 1: try a lower --learning-rate"):
+        train(replace(TINY, learning_rate=1e30), FASHION.task, *made, tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no state", {}, {"network": {"stem.conv.weight": torch.ones(1)}}])
+def test_a_state_that_cannot_be_gone_on_with_is_one_line(
+    tmp_path: Path, made: tuple[Examples, Examples], content: bytes | dict[str, object]
+) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / STATE).write_bytes(content)
+    else:
+        torch.save(content, tmp_path / STATE)
+    with pytest.raises(RunMissing, match=r"state\.pt is damaged, or of another network: ") as caught:
+        train(TINY, FASHION.task, *made, tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
