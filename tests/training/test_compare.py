@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from service.errors import InvalidRequest
 from tests.training.conftest import FASHION, TINY, settled
-from training.compare.contest import contest, matched, varied
+from training.compare import trainings
+from training.compare.contest import contender, contest, matched, varied
 from training.compare.cost import cost, sized, sizes
 from training.compare.equivariance import Reach, changes, compared, exact, layers, reach, sheet_of, widened
 from training.compare.figures import Layer
+from training.compare.ground import Ground
 from training.compare.hardship import (
     DIRECTIONS,
     DISTANCES,
@@ -62,6 +64,31 @@ def test_both_learn_by_the_same_recipe_and_the_untaught_see_neither_shifts_nor_p
     assert replace(recipes["dense"], network=TINY.network, width=TINY.width) == TINY
     assert varied(TINY, "taught") == TINY
     assert varied(TINY, "untaught") == replace(TINY, shift=0, erase=0)
+
+
+@pytest.mark.parametrize(("name", "normalises"), [("dense", False), ("plain", True), ("whitened", True)])
+def test_it_is_known_who_normalises(name: str, normalises: bool) -> None:
+    assert contender(replace(TINY, network=name), TASK).normalises == normalises
+
+
+def test_a_training_counts_only_for_the_conditions_under_which_it_was_done(
+    examples: MakeExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, test = examples(20, 1), examples(10, 2)
+    ground = Ground("fashion-mnist", TASK, data, test, judged_on=5)
+    now = trainings.conditions(TINY, ground)
+    assert now == trainings.conditions(TINY, Ground("fashion-mnist", TASK, examples(20, 1), examples(10, 2), 5))
+    others = (
+        replace(ground, judged_on=4),
+        replace(ground, data=data._replace(targets=data.targets.flip(0))),
+        replace(ground, test=test._replace(inputs=test.inputs.flip(0))),
+    )
+    assert all(trainings.conditions(TINY, other) != now for other in others)
+    assert trainings.conditions(replace(TINY, seed=9), ground) != now
+    monkeypatch.setattr(trainings, "installed", lambda: "torch 1.0")
+    other_versions = trainings.conditions(TINY, ground)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert len({each.model_dump_json() for each in (now, other_versions, trainings.conditions(TINY, ground))}) == 3
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

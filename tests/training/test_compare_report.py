@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 
 from training.__main__ import REFUSED, main
-from training.commands.compare import UNPROVED
 from training.commands.places import INTERRUPTED
 from training.compare import trainings
 from training.compare.figures import Figures
-from training.compare.phrases import difference, paragraph, spread
+from training.compare.phrases import difference, judged, lesson, paragraph, spread, worth
 from training.compare.plots import PLOTS, grown
 from training.compare.report import JSON, PICTURES, REPORT, report
 from training.compare.trainings import DONE
+from training.config import RECIPES, overridden
+from training.derive.proof import UNPROVED
+from training.runs import read
 
 DOCS = Path(__file__).parents[2] / "docs"
 FLAGS = ["--width", "2", "--epochs", "1", "--held-out", "40", "--batch", "64", "--seeds", "1,2", "--judged", "20"]
@@ -103,7 +105,9 @@ def test_the_tables_say_what_the_json_says(docs: Path) -> None:
     costs = [known["contenders"][name]["cost"] for name in ("dense", "convolutional")]
     fair = cells(text, "What is fair, and what is not")
     assert fair["parameters"] == [f"{each['parameters']:,}" for each in costs]
-    assert fair["multiply-adds for a picture"] == [f"{each['multiply_adds']:,}" for each in costs]
+    assert fair["multiply-adds of convolutions and dense layers, per picture"] == [
+        f"{each['multiply_adds']:,}" for each in costs
+    ]
     grows = cells(text, "Larger pictures")
     assert grows["3000×4000×3"][:2] == ["3,600,000,000", "14.4 GB"]
     for each in known["sizes"]:
@@ -153,6 +157,15 @@ def test_what_was_trained_is_not_trained_again_unless_it_was_something_else(
     assert "one run each, with one seed" in (tmp_path / REPORT).read_text()
 
 
+def test_a_training_can_be_exported_by_the_name_of_its_recipe(docs: Path, places: list[str], figures: Figures) -> None:
+    assert docs.is_dir()
+    for network, contender in figures.contenders.items():
+        run = read(Path(places[3]) / "compare-fashion-mnist" / f"{network}-taught-2")
+        asked = {"width": contender.width, "network": contender.network, "seed": 2, "epochs": 1, "held_out": 40}
+        assert run.name == "fashion-mnist"
+        assert run.recipe == overridden(RECIPES[run.name], asked | {"batch": 64})
+
+
 def test_where_the_claim_does_not_hold_nothing_is_written(
     docs: Path, places: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,7 +179,7 @@ def test_where_the_claim_does_not_hold_nothing_is_written(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--seeds", "1,1"], "--seeds wants different seeds, at least 1, as in 1,2,3, not 1,1"),
+        (["--seeds", "1,1"], "--seeds wants different seeds from 0 on, at least 1, as in 1,2,3, not 1,1"),
         (["--seed", "2"], "--seed is about one: give --seeds"),
         (["--judged", "-1"], "--judged must be at least 1, not -1"),
         (["--network", "dense"], "--network must be a convolutional one"),
@@ -174,6 +187,7 @@ def test_where_the_claim_does_not_hold_nothing_is_written(
         (["--held-out", "200"], "--held-out 200 leaves nothing to learn from"),
         (["--network", "plane"], "unknown network 'plane'"),
         (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--shift", "28", "--held-out", "40"], "--shift 28 moves pictures of 28 x 28 out of sight"),
     ],
 )
 def test_a_refusal_is_one_line_and_leaves_nothing(
@@ -214,6 +228,24 @@ def test_the_plot_of_sizes_shows_a_line_for_each_column(figures: Figures) -> Non
     assert drawn[2] == [size.convolutional.parameters for size in figures.sizes]
     assert drawn[3] == [size.convolutional.parameters - size.convolutional.dense for size in figures.sizes]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_what_is_unfair_is_said_where_it_is_so(figures: Figures) -> None:
+    said = "Only the convolutional network normalises between layers.", "both variants are mirrored"
+    assert all(each in " ".join(report(figures).split()) for each in said)
+    dense = figures.contenders["convolutional"]
+    other = figures.model_copy(update={"flip": 0, "contenders": {"dense": dense, "convolutional": dense}})
+    assert not any(each in " ".join(report(other).split()) for each in said)
+
+
+def test_what_teaching_added_is_beyond_what_it_changed_for_pictures_as_they_are(figures: Figures) -> None:
+    kept = {"untaught": ((0.8,), (0.5,)), "taught": ((0.9,), (0.7,))}
+    trainings = [each.model_copy(update={"shifted": kept[each.variant]}) for each in figures.trainings]
+    assert worth(figures.model_copy(update={"trainings": trainings}), "shifted", "dense") == "+10.0"
+    assert lesson(figures) == "shifting and covering the training pictures, both at once,"
+    assert lesson(figures.model_copy(update={"erase": 0})) == "shifting the training pictures"
+    assert judged(figures) == "The first 20 test pictures"
+    assert judged(figures.model_copy(update={"judged_on": figures.tested_on})) == "All 60 test pictures"
 
 
 def test_numbers_are_written_as_a_reader_wants_them(figures: Figures) -> None:

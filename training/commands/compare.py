@@ -2,35 +2,37 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-import torchvision
 
 from service.errors import InvalidRequest
-from training.commands.places import recipe_of
+from training.commands.own_data import check_fit
+from training.commands.places import DEFAULT, recipe_of
 from training.commands.seeds import seeds
 from training.compare.contest import contender, contest
 from training.compare.cost import sizes
 from training.compare.equivariance import changes, exact, layers, sheet_of, widened
-from training.compare.figures import Figures
+from training.compare.figures import NETWORKS, Figures, Network
+from training.compare.ground import Ground, installed
 from training.compare.hardship import DISTANCES, SIDES, black_edge
 from training.compare.plots import plots
 from training.compare.report import JSON, PICTURES, REPORT, report
 from training.compare.trainings import all_trainings, network_of
 from training.config import Recipe, add_flags, command, overridden
+from training.data.examples import split
 from training.data.table import data_set
+from training.derive.proof import UNPROVED
 
 ABOUT = "train a dense and a convolutional network by one recipe; report what each of them bears"
-UNPROVED = 1
 SEEDS, JUDGED = "1,2,3", 2000
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Describe the command's flags."""
     parser.set_defaults(command=run_compare)
-    parser.add_argument("name", nargs="?", default="fashion-mnist", help="recipe (%(default)s)")
+    parser.add_argument("name", nargs="?", default=DEFAULT, help="recipe (%(default)s)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data set (%(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
     parser.add_argument("--write", type=Path, default=Path("docs"), help="folder of the report (%(default)s)")
@@ -63,18 +65,19 @@ def run_compare(options: argparse.Namespace) -> int:
 def measured(recipe: Recipe, chances: Sequence[int], options: argparse.Namespace) -> Figures:
     """Everything that the report is made of; `chances` are the seeds."""
     data = data_set(recipe.data)
-    task = data.task
-    recipes = contest(recipe, task)
+    recipes = contest(recipe, data.task)
     examples, test = data.read_training(options.data_dir), data.read_test(options.data_dir)
-    judged_on = min(options.judged, len(test.targets))
+    ground = Ground(options.name, data.task, examples, test, min(options.judged, len(test.targets)))
+    check(recipes, ground)
     runs = options.runs / f"compare-{options.name}"
-    trainings = tuple(all_trainings(recipes, chances, task, examples, test, judged_on, runs))
+    trainings = tuple(all_trainings(recipes, chances, ground, runs))
     sheet = sheet_of(test.inputs)
-    dense, convolutional = (network_of(runs, name, "taught", chances[0]) for name in ("dense", "convolutional"))
+    dense, convolutional = (network_of(runs, name, "taught", chances[0]) for name in NETWORKS)
     return Figures(
         command=command_of(options, recipe),
         title=data.title,
-        versions=f"Python {sys.version.split()[0]}, torch {torch.__version__}, torchvision {torchvision.__version__}",
+        classes=len(data.task.labels),
+        versions=installed(),
         threads=torch.get_num_threads(),
         epochs=recipe.epochs,
         batch=recipe.batch,
@@ -82,20 +85,28 @@ def measured(recipe: Recipe, chances: Sequence[int], options: argparse.Namespace
         learnt_from=len(examples.targets) - recipe.held_out,
         chosen_by=recipe.held_out,
         tested_on=len(test.targets),
-        judged_on=judged_on,
-        black_edge=black_edge(test.inputs[:judged_on]),
+        judged_on=ground.judged_on,
+        black_edge=black_edge(ground.judged.inputs),
+        flip=recipe.flip,
         shift=recipe.shift,
         erase=recipe.erase,
         erase_share=recipe.erase_share,
         distances=DISTANCES,
         sides=SIDES,
-        contenders={name: contender(each, task) for name, each in recipes.items()},
+        contenders={name: contender(each, data.task) for name, each in recipes.items()},
         trainings=trainings,
-        layers=layers(widened(convolutional, recipe, task, sheet), sheet),
+        layers=layers(widened(convolutional, recipe, data.task, sheet), sheet),
         sheet=(sheet.shape[1], sheet.shape[2]),
-        changes=changes(dense, test.inputs[:judged_on]),
-        sizes=sizes(recipes["dense"], recipe, task),
+        changes=changes(dense, ground.judged.inputs),
+        sizes=sizes(recipes["dense"], recipe, data.task),
     )
+
+
+def check(recipes: Mapping[Network, Recipe], ground: Ground) -> None:
+    """Try every recipe on the data before the first is trained. Raises InvalidRequest."""
+    for recipe in recipes.values():
+        learnt, _ = split(ground.data, recipe.held_out, recipe.seed)
+        check_fit(recipe, ground.task, learnt)
 
 
 def command_of(options: argparse.Namespace, recipe: Recipe) -> str:

@@ -3,12 +3,15 @@
 from bisect import bisect_left
 from dataclasses import replace
 
+from torch import nn
+
 from service.errors import InvalidRequest
-from training.compare.cost import cost
+from training.compare.cost import cost, weightless
 from training.compare.figures import Contender, Network, Variant
 from training.config import Recipe
 from training.data.examples import Task
 
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 LEAST, MOST = 2, 1 << 20  # neurons of a dense network's first layer; the second has half as many
 
 
@@ -42,4 +45,9 @@ def varied(recipe: Recipe, variant: Variant) -> Recipe:
 
 def contender(recipe: Recipe, task: Task) -> Contender:
     """A network as it stands in the figures."""
-    return Contender(network=recipe.network, width=recipe.width, cost=cost(recipe, task))
+    return Contender(
+        network=recipe.network,
+        width=recipe.width,
+        normalises=any(isinstance(module, NORMALISATIONS) for module in weightless(recipe, task).modules()),
+        cost=cost(recipe, task),
+    )

@@ -16,13 +16,9 @@ HUNDRED = 100
 
 
 def cost(recipe: Recipe, task: Task) -> Cost:
-    """Count parameters, and multiply-adds on one picture.
-
-    The network is built on torch's device `meta`, where tensors have a shape and no values.
-    """
-    with torch.device("meta"):
-        network = build(recipe, task)
-        picture = torch.empty(1, *task.input.shape, dtype=torch.uint8)
+    """Count parameters, and multiply-adds on one picture."""
+    network = weightless(recipe, task)
+    picture = torch.empty(1, *task.input.shape, dtype=torch.uint8, device="meta")
     counts: list[int] = []
 
     def count(module: nn.Module, _: tuple[Tensor, ...], made: Tensor) -> None:
@@ -35,6 +31,12 @@ def cost(recipe: Recipe, task: Task) -> Cost:
     network.eval()(picture)
     dense = sum(parameters(module) for module in network.modules() if isinstance(module, nn.Linear))
     return Cost(parameters=parameters(network), multiply_adds=sum(counts), dense=dense)
+
+
+def weightless(recipe: Recipe, task: Task) -> nn.Module:
+    """The recipe's network on torch's device `meta`, where tensors have a shape and no values."""
+    with torch.device("meta"):
+        return build(recipe, task)
 
 
 def sized(task: Task, height: int, width: int, channels: int) -> Task:

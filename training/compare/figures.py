@@ -30,6 +30,7 @@ class Contender(Frozen):
 
     network: str  # its name in the table of networks
     width: int
+    normalises: bool  # between its layers
     cost: Cost
 
 
@@ -89,6 +90,7 @@ class Figures(Frozen):
 
     command: str
     title: str  # of the data
+    classes: int
     versions: str
     threads: int
     epochs: int
@@ -99,6 +101,7 @@ class Figures(Frozen):
     tested_on: int
     judged_on: int  # of these, shifted and covered
     black_edge: float  # share of their outermost pixels that are black
+    flip: float  # probability of being mirrored, in both variants
     shift: int  # of the taught variant: pixels
     erase: float
     erase_share: float
@@ -110,6 +113,11 @@ class Figures(Frozen):
     sheet: tuple[int, int]  # pixels of the picture that `layers` were compared on
     changes: tuple[Change, ...]
     sizes: tuple[Size, ...]
+
+    @property
+    def costs(self) -> list[Cost]:
+        """What each of NETWORKS costs."""
+        return [self.contenders[network].cost for network in NETWORKS]
 
     def of(self, network: Network, variant: Variant) -> Sequence[Training]:
         """The trainings of one network in one variant, one a seed."""

@@ -48,9 +48,27 @@ def lost(figures: Figures, what: str) -> str:
 
 
 def worth(figures: Figures, what: str, network: Network) -> str:
-    """What teaching is worth at the last abscissa."""
-    taught, untaught = (shares(figures, what, network, variant)[-1] for variant in ("taught", "untaught"))
-    return f"{100 * (taught - untaught):+.1f}"
+    """What teaching added at the last abscissa, beyond what it changed at the first."""
+    untaught, taught = (shares(figures, what, network, variant) for variant in VARIANTS)
+    return f"{100 * (taught[-1] - taught[0] - untaught[-1] + untaught[0]):+.1f}"
+
+
+def lesson(figures: Figures) -> str:
+    """What the training pictures of the taught variant went through."""
+    done = [said for said, much in (("shifting", figures.shift), ("covering", figures.erase)) if much]
+    return f"{' and '.join(done)} the training pictures{', both at once,' if len(done) > 1 else ''}"
+
+
+def normalising(figures: Figures) -> str:
+    """Say which network normalises between layers, where only one does."""
+    names = [network for network in NETWORKS if figures.contenders[network].normalises]
+    return f"Only the {names[0]} network normalises between layers." if len(names) == 1 else ""
+
+
+def judged(figures: Figures) -> str:
+    """Which test pictures are shifted and covered."""
+    whole = figures.judged_on == figures.tested_on
+    return f"{'All' if whole else 'The first'} {figures.judged_on:,} test pictures"
 
 
 def spread(values: Sequence[float], digits: int) -> str:

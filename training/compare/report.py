@@ -9,7 +9,10 @@ from training.compare.phrases import (
     difference,
     extents,
     hardships,
+    judged,
+    lesson,
     lost,
+    normalising,
     paragraph,
     picture,
     spread,
@@ -26,7 +29,7 @@ SHIFTED, COVERED, GROWN = (f"{PICTURES}/{name}" for name in PLOTS)
 
 def report(figures: Figures) -> str:
     """The whole report as Markdown."""
-    parts = (opening, fairness, accuracy, shifts, patches, exactness, learning, growth, closing)
+    parts = (opening, fairness, variants, costs, accuracy, shifts, patches, exactness, learning, growth, closing)
     return "\n\n".join(block for part in parts for block in part(figures)) + "\n"
 
 
@@ -45,10 +48,8 @@ def opening(figures: Figures) -> Iterator[str]:
 
 def fairness(figures: Figures) -> Iterator[str]:
     """Say what was the same for both, and what was not."""
-    costs = [figures.contenders[network].cost for network in NETWORKS]
     width = figures.contenders["dense"].width
-    few, many = sorted(costs, key=lambda cost: cost.multiply_adds)
-    seeds = len({each.seed for each in figures.trainings})
+    few, many = sorted(figures.costs, key=lambda cost: cost.multiply_adds)
     yield "## What is fair, and what is not"
     yield paragraph(
         f"""{figures.title}. Of the pictures to learn from, {figures.chosen_by:,} were set aside to choose the epoch
@@ -57,40 +58,60 @@ def fairness(figures: Figures) -> Iterator[str]:
         {figures.learning_rate:g}), loss and augmentation. The dense network has two hidden layers, of {width:,} and
         {width // 2:,} neurons: the width whose parameters come nearest to those of the convolutional one. At equal
         parameters the multiply-adds are not equal, for a shared weight is used at every place: the
-        {NETWORKS[costs.index(many)]} network has {many.multiply_adds / few.multiply_adds:.3g} times as many. And
-        the recipe was made for the convolutional network; nobody has looked for the dense one's best."""
+        {NETWORKS[figures.costs.index(many)]} network has {many.multiply_adds / few.multiply_adds:.3g} times as many.
+        And the recipe was made for the convolutional network; nobody has looked for the dense one's best.
+        {normalising(figures)}"""
     )
+
+
+def variants(figures: Figures) -> Iterator[str]:
+    """Say what is taught, and what not."""
+    mirrored = "; both variants are mirrored, left to right" if figures.flip else ""
     yield paragraph(
         f"""Each was trained in two variants: *taught*, its training pictures shifted at random by up to
         {counted(figures.shift, "pixel")}, and with probability {figures.erase:g} a patch of up to
-        {figures.erase_share:.0%} of the picture blacked out; and *not taught*, with neither. What only the taught
-        can bear was learnt; it was not built in."""
+        {figures.erase_share:.0%} of the picture blacked out; and *not taught*, with neither{mirrored}. What only
+        the taught can bear was learnt; it was not built in."""
     )
+
+
+def costs(figures: Figures) -> Iterator[str]:
+    """Say what each costs, and how often it was tried."""
+    seeds = len({each.seed for each in figures.trainings})
     groups = [[each for each in figures.trainings if each.network == network] for network in NETWORKS]
     yield table(
         ["", *NETWORKS],
         [
-            ["parameters", *(f"{cost.parameters:,}" for cost in costs)],
-            ["multiply-adds for a picture", *(f"{cost.multiply_adds:,}" for cost in costs)],
-            ["seconds to train", *(spread([each.seconds for each in group], 0) for group in groups)],
+            ["parameters", *(f"{cost.parameters:,}" for cost in figures.costs)],
             [
-                "milliseconds to judge a picture",
+                "multiply-adds of convolutions and dense layers, per picture",
+                *(f"{cost.multiply_adds:,}" for cost in figures.costs),
+            ],
+            [
+                "seconds to train, both variants together",
+                *(spread([each.seconds for each in group], 0) for group in groups),
+            ],
+            [
+                "milliseconds per picture, many at once",
                 *(spread([each.milliseconds for each in group], 3) for group in groups),
             ],
         ],
     )
     ran = "one run each, with one seed: it does not show how much chance there is" if seeds == 1 else f"{seeds} seeds"
     yield paragraph(
-        f"""Every variant: {ran}. In brackets, here and below: the least and the greatest of all runs. The times are of
-        {counted(figures.threads, "thread")} on a machine that others may have used as well: take them as an order
-        of magnitude. {figures.versions}."""
+        f"""Every variant: {ran}. In brackets, in this table and the next: the least and the greatest of all runs. The
+        times are of {counted(figures.threads, "thread")} on a machine that others may have used as well: take them as
+        an order of magnitude. Trained with {figures.versions}."""
     )
 
 
 def accuracy(figures: Figures) -> Iterator[str]:
     """How good they are on test pictures as they are."""
     yield "## Accuracy"
-    yield f"In percent, on all {figures.tested_on:,} test pictures, by which nothing was chosen:"
+    yield paragraph(
+        f"""In percent, on all {figures.tested_on:,} test pictures, by which nothing was chosen; guessing one of
+        {figures.classes} classes is right on {1 / figures.classes:.0%}:"""
+    )
     rows = [
         [SAID[variant], *(spread([100 * each.accuracy for each in figures.of(name, variant)], 2) for name in NETWORKS)]
         for variant in VARIANTS
@@ -100,12 +121,14 @@ def accuracy(figures: Figures) -> Iterator[str]:
 
 def shifts(figures: Figures) -> Iterator[str]:
     """What a shift costs."""
+    fewer = figures.judged_on < figures.tested_on
+    row_0 = " Row 0 is of these pictures alone, and so differs from the accuracy above." if fewer else ""
     yield "## The picture shifted"
     yield paragraph(
-        f"""{figures.judged_on:,} test pictures, shifted in eight directions; diagonally, by as many pixels along both
-        axes. What leaves the picture is lost, and black comes in, as {figures.black_edge:.0%} of the pixels at the
-        edge are already. Accuracy in percent, the mean of all directions and seeds; the bands go from the worst
-        direction to the best."""
+        f"""{judged(figures)}, shifted in eight directions; diagonally, by as many pixels along both axes. What leaves
+        the picture is lost, and black comes in, as {figures.black_edge:.0%} of the pixels at the edge are already.
+        Accuracy in percent, the mean of all directions and seeds; the bands go from the worst direction to the
+        best, the spread between seeds is not drawn.{row_0}"""
     )
     yield picture("Test accuracy against the shift", SHIFTED)
     yield hardships(figures, "shifted", "pixels", figures.distances, SHIFTS)
@@ -119,7 +142,7 @@ def patches(figures: Figures) -> Iterator[str]:
     yield paragraph(
         f"""The same pictures with a black square at a random place, the same places for every network. Accuracy in
         percent, the mean of {counted(draws, "draw")} of the places and all seeds; the bands go from the worst draw
-        to the best."""
+        to the best, the spread between seeds is not drawn."""
     )
     yield picture("Test accuracy against the side of the patch", COVERED)
     yield hardships(figures, "covered", "side", figures.sides, PATCHES)
@@ -133,13 +156,13 @@ def exactness(figures: Figures) -> Iterator[str]:
     yield "## What is exact"
     yield paragraph(
         f"""Shift the picture by a multiple of a layer's step, and the layer's maps are shifted along: a convolution is
-        *equivariant*, whatever its weights. The step is how many pixels lie between two neighbours in a map;
-        pooling by two doubles it. This holds off the border: a neuron nearer to it than the table says sees
-        padding. Here are the maps of the trained network, in float64, on a sheet of
+        *equivariant*, whatever its weights. The step is how many pixels apart two neighbours in a map are; pooling by
+        two doubles it. This holds off the border: a neuron nearer to it than the table says sees padding. Here are
+        the maps of the convolutional network, the taught one of the first seed, in float64, on a sheet of
         {figures.sheet[0]}×{figures.sheet[1]} pixels, laid out of test pictures, for one picture is smaller than the
         receptive field of a deep layer; it was shifted down and right, and neurons that see what came in were left
         out. Where the shift is a multiple of the step: the largest difference, as a share of the largest value.
-        Where it is not, *slanted*: the mean difference, as a share of the mean value, from whichever whole shift of
+        Where it is not, *in italics*: the mean difference, as a share of the mean value, from whichever whole shift of
         the maps comes nearest."""
     )
     rows = [
@@ -152,7 +175,8 @@ def exactness(figures: Figures) -> Iterator[str]:
         ]
         for layer in figures.layers
     ]
-    yield table(["layer", "step", "receptive field", "border", *(f"by {each}" for each in pixels)], rows)
+    heads = ["layer", "step", "receptive field", "border, pixels"]
+    yield table([*heads, *(f"shift {each} pixel{'s' * (each > 1)}" for each in pixels)], rows)
     changes = ", ".join(f"{each.mean:.0%} for {counted(each.pixels, 'pixel')}" for each in figures.changes)
     found = (
         f"they differ by {largest:.0e} at most, which is float64's rounding"
@@ -170,14 +194,16 @@ def learning(figures: Figures) -> Iterator[str]:
     """What is learnt."""
     head = "a dense layer weighs the last maps, each place with weights of its own"
     if not per_place(figures):
-        head = "the last maps are averaged, of which the border and the steps are a part"
+        head = "the last maps are averaged; what the border and shifts between the steps change goes into the average"
     yield "## What is learnt"
     yield paragraph(
         f"""That the *class* stays the same follows from none of this. Pooling loses where in its window a value stood,
-        and then {head}. How much came from the training pictures is what lies between the two lines of one colour:
-        by {figures.distances[-1]} pixels {worth(figures, "shifted", "dense")} points for the dense network and
-        {worth(figures, "shifted", "convolutional")} for the convolutional; under the square of {figures.sides[-1]}
-        pixels {worth(figures, "covered", "dense")} and {worth(figures, "covered", "convolutional")}."""
+        and then {head}. How much {lesson(figures)} added to what is kept of the accuracy, beyond what it changed for
+        pictures as they are: at {figures.distances[-1]} pixels {worth(figures, "shifted", "dense")} points for the
+        dense network and {worth(figures, "shifted", "convolutional")} for the convolutional; under the square of
+        {figures.sides[-1]} pixels {worth(figures, "covered", "dense")} and
+        {worth(figures, "covered", "convolutional")}. The shifts learnt from went up to
+        {counted(figures.shift, "pixel")}, those of the test go up to {figures.distances[-1]}."""
     )
 
 

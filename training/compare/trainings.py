@@ -1,64 +1,81 @@
 """The trainings of a comparison, each kept in a folder of its own: a comparison that was cut off goes on."""
 
-import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 from torch import nn
 
+from training.checkpoint import STATE
 from training.compare.contest import varied
 from training.compare.figures import NETWORKS, VARIANTS, Frozen, Network, Training, Variant
+from training.compare.ground import Ground, first, installed
 from training.compare.hardship import by_patch, by_shift
 from training.config import Recipe, Value, as_values
-from training.data.examples import Examples, Task, split
+from training.data.examples import Examples, split
+from training.distributed import Group
 from training.loop import judge, train
+from training.resuming import begin
 from training.runs import read, record
 
 DONE = "compared.json"
 TIMED = 2000  # pictures that predicting is timed on
 
 
-class Done(Frozen):
-    """What a finished training was of, and what came of it."""
+class Conditions(Frozen):
+    """All that the outcome of a training depends on."""
 
     recipe: dict[str, Value]
     data: str  # a digest
     judged_on: int
+    versions: str
+    threads: int
+
+
+class Done(Frozen):
+    """A finished training, and under which conditions it was done."""
+
+    conditions: Conditions
     training: Training
 
 
 def all_trainings(
-    recipes: dict[Network, Recipe],
-    seeds: Sequence[int],
-    task: Task,
-    data: Examples,
-    test: Examples,
-    judged_on: int,
-    runs: Path,
+    recipes: Mapping[Network, Recipe], seeds: Sequence[int], ground: Ground, runs: Path
 ) -> Iterator[Training]:
     """Train every network in every variant with every seed, and measure each; what `runs` holds already is not redone.
 
     Raises KeyboardInterrupt where somebody cuts a training short.
     """
-    digest = hashlib.sha256(data.inputs.numpy().tobytes() + test.inputs.numpy().tobytes()).hexdigest()
-    for seed in seeds:
-        for variant in VARIANTS:
-            for network in NETWORKS:
-                recipe = varied(Recipe(**as_values(recipes[network]) | {"seed": seed}), variant)  # type: ignore[arg-type]
-                folder = runs / f"{network}-{variant}-{seed}"
-                known = done(folder)
-                if known is None or (known.recipe, known.data, known.judged_on) != (
-                    as_values(recipe),
-                    digest,
-                    judged_on,
-                ):
-                    trained = one_training(recipe, network, variant, task, data, test, judged_on, folder)
-                    known = Done(recipe=as_values(recipe), data=digest, judged_on=judged_on, training=trained)
-                    (folder / DONE).write_text(known.model_dump_json(indent=2) + "\n")
-                yield known.training
+    for seed, variant, network in product(seeds, VARIANTS, NETWORKS):
+        recipe = varied(replace(recipes[network], seed=seed), variant)
+        folder = folder_of(runs, network, variant, seed)
+        now = conditions(recipe, ground)
+        known = done(folder)
+        if known is None or known.conditions != now:
+            known = Done(conditions=now, training=one_training(recipe, network, variant, ground, folder))
+            (folder / DONE).write_text(known.model_dump_json(indent=2) + "\n")
+        yield known.training
+
+
+def conditions(recipe: Recipe, ground: Ground) -> Conditions:
+    """Those under which `recipe` would be trained now."""
+    return Conditions(
+        recipe=as_values(recipe),
+        data=ground.digest,
+        judged_on=ground.judged_on,
+        versions=installed(),
+        threads=torch.get_num_threads(),
+    )
+
+
+def folder_of(runs: Path, network: Network, variant: Variant, seed: int) -> Path:
+    """Where a training is kept."""
+    return runs / f"{network}-{variant}-{seed}"
 
 
 def done(folder: Path) -> Done | None:
@@ -69,44 +86,31 @@ def done(folder: Path) -> Done | None:
         return None
 
 
-def one_training(
-    recipe: Recipe,
-    network: Network,
-    variant: Variant,
-    task: Task,
-    data: Examples,
-    test: Examples,
-    judged_on: int,
-    folder: Path,
-) -> Training:
+def one_training(recipe: Recipe, network: Network, variant: Variant, ground: Ground, folder: Path) -> Training:
     """Train from the start, then measure what was kept on the test set."""
     print(f"{network}, {variant}, seed {recipe.seed}")
-    learnt, chosen = split(data, recipe.held_out, recipe.seed)
+    learnt, chosen = split(ground.data, recipe.held_out, recipe.seed)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    begun = begin(folder, ground.name, recipe, ground.task, Group())
     start = time.perf_counter()
-    outcome = train(recipe, task, learnt, chosen, folder)
+    outcome = train(recipe, ground.task, learnt, chosen, folder)
     seconds = time.perf_counter() - start
     if outcome.interrupted:
         raise KeyboardInterrupt
-    run = record(folder, f"{network}-{variant}", recipe, task, outcome, chosen)
-    trained, judged = run.network(), first(test, judged_on)
+    run = record(begun, outcome, chosen)
+    (folder / STATE).unlink(missing_ok=True)
+    trained = run.network()
     return Training(
         network=network,
         variant=variant,
         seed=recipe.seed,
         epoch=run.epoch,
         seconds=seconds,
-        milliseconds=milliseconds(trained, first(test, TIMED)),
-        accuracy=judge(trained, test)[1],
-        shifted=by_shift(trained, judged),
-        covered=by_patch(trained, judged),
+        milliseconds=milliseconds(trained, first(ground.test, TIMED)),
+        accuracy=judge(trained, ground.test)[1],
+        shifted=by_shift(trained, ground.judged),
+        covered=by_patch(trained, ground.judged),
     )
-
-
-def first(examples: Examples, count: int) -> Examples:
-    """The first `count` of them."""
-    return Examples(examples.inputs[:count], examples.targets[:count])
 
 
 def milliseconds(network: nn.Module, examples: Examples) -> float:
@@ -121,4 +125,4 @@ def milliseconds(network: nn.Module, examples: Examples) -> float:
 
 def network_of(runs: Path, network: Network, variant: Variant, seed: int) -> nn.Module:
     """What a finished training kept."""
-    return read(runs / f"{network}-{variant}-{seed}").network()
+    return read(folder_of(runs, network, variant, seed)).network()
