@@ -129,7 +129,10 @@ def exported_recipe(path: Path) -> Recipe:
         raise ExportRefused(f"{path} holds no recipe of `python -m training export`")
     if "module" in provenance.recipe:
         raise ExportRefused(f"{path} was exported from {provenance.recipe['module']}: no recipe makes its network")
-    return Recipe(**provenance.recipe)  # type: ignore[arg-type]
+    try:
+        return Recipe(**provenance.recipe)  # type: ignore[arg-type]
+    except (TypeError, ConvscopeError) as error:
+        raise ExportRefused(f"{path} was exported by another version, whose recipes differ: {error}") from error
 
 
 def exported_task(path: Path) -> Task:

@@ -8,6 +8,7 @@ from training.commands.module import add_module, export_own
 from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places, recipe_of
 from training.commands.versions import free_version
+from training.data.examples import DataSet, Examples
 from training.export import export
 from training.folders import newest
 from training.runs import RECORD, Run, read
@@ -33,7 +34,9 @@ def run_export(options: argparse.Namespace) -> int:
     if options.model or options.weights or options.labels or options.pictures:
         raise InvalidRequest("--name, --weights, --labels and --pictures are about a --module")
     run = named_run(options) if options.run else newest_run(options)
-    return write_model(run, options, options.version)
+    data = data_of(options, run.recipe, run.task)
+    write_model(run, data, data.read_test(options.data_dir), options, options.version)
+    return 0
 
 
 def named_run(options: argparse.Namespace) -> Run:
@@ -53,10 +56,7 @@ def newest_run(options: argparse.Namespace) -> Run:
     return read(newest(options.runs / options.name, RECORD))
 
 
-def write_model(run: Run, options: argparse.Namespace, number: int | None) -> int:
-    """Export `run` as version `number`, or the next one."""
+def write_model(run: Run, data: DataSet, test: Examples, options: argparse.Namespace, number: int | None) -> None:
+    """Export `run` as version `number`, or the next one, measured by `test`."""
     folder = free_version(options.models / options.name, number)
-    data = data_of(options, run.recipe, run.task)
-    result = export(run, data, data.read_test(options.data_dir), folder)
-    print(f"{result}\n\nwritten: {folder}")
-    return 0
+    print(f"{export(run, data, test, folder)}\n\nwritten: {folder}")

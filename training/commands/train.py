@@ -120,9 +120,10 @@ def concluded(
     print(f"{run.folder}: epoch {run.epoch} kept, {run.validation_accuracy:.2%} of the validation examples right")
     if run.interrupted:
         return None
-    result = measured(run, data.read_test(options.data_dir), device)
+    test = data.read_test(options.data_dir)
+    result = measured(run, test, device)
     if options.export:
-        write_model(run, options, None)
+        write_model(run, data, test, options, None)
     return result
 
 
