@@ -19,8 +19,20 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FASHION = MODELS / "fashion-mnist" / "1"
 VERSIONS = sorted(path.parent for path in MODELS.glob(f"*/*/{MODEL}"))
 TRAINED = [version for version in VERSIONS if (version / WEIGHTS).is_file()]  # the others are INT8 forms of these
-FLOORS = {"fashion-mnist/1": 0.93, "mnist1d/1": 0.92, "modelnet10/1": 0.90}
-SIZES = {"fashion-mnist/1": 300_000, "mnist1d/1": 100_000, "modelnet10/1": 200_000}
+FLOORS = {
+    "cifar10/1": 0.93,
+    "cifar10-int8/1": 0.93,
+    "fashion-mnist/1": 0.93,
+    "mnist1d/1": 0.92,
+    "modelnet10/1": 0.90,
+}
+SIZES = {
+    "cifar10/1": 2_000_000,
+    "cifar10-int8/1": 2_000_000,
+    "fashion-mnist/1": 300_000,
+    "mnist1d/1": 100_000,
+    "modelnet10/1": 200_000,
+}
 
 
 def named(folder: Path) -> str:
