@@ -35,9 +35,10 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """A stem, then three stages of two blocks each; the second and the third halve the extents and double the channels.
+    """A stem, then stages of two blocks, two and one; the second and third halve the extents and double the channels.
 
-    Then global average pooling and dense. uint8 [N, height, width, channels] in, logits float32 [N, outputs] out.
+    A second block in the last stage would hold two fifths of all weights. Then global average pooling and dense. uint8
+    [N, height, width, channels] in, logits float32 [N, outputs] out.
     """
 
     def __init__(self, task: Task, width: int) -> None:
@@ -47,7 +48,7 @@ class Residual(nn.Module):
         self.stem = named(conv=convolution, norm=nn.BatchNorm2d(width), relu=nn.ReLU())
         self.stage1 = named(block1=Block(width, width), block2=Block(width, width))
         self.stage2 = named(block1=Block(width, 2 * width, step=2), block2=Block(2 * width, 2 * width))
-        self.stage3 = named(block1=Block(2 * width, 4 * width, step=2), block2=Block(4 * width, 4 * width))
+        self.stage3 = named(block1=Block(2 * width, 4 * width, step=2))
         self.pool = GlobalAverage()
         self.head = nn.Linear(4 * width, task.outputs)
 
