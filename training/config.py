@@ -90,7 +90,17 @@ RECIPES: dict[str, Recipe] = {
     "mnist": Recipe(data="mnist", width=16, epochs=8, flip=0, erase=0),
     "cifar10": CIFAR,
     "cifar100": replace(CIFAR, data="cifar100"),
-    "cats-dogs": replace(CIFAR, data="cats-dogs", width=48, held_out=1000, epochs=60, weight_decay=2e-3),
+    "cats-dogs": replace(
+        CIFAR,
+        data="cats-dogs",
+        width=48,
+        held_out=1000,
+        epochs=40,
+        batch=256,
+        learning_rate=0.4,
+        weight_decay=2e-3,
+        averaging=0.99,
+    ),
     "folder": Recipe(
         data="folder", network="whitened", width=32, epochs=40, batch=32, learning_rate=0.1, averaging=0.98, shift=4
     ),
