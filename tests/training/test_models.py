@@ -20,6 +20,7 @@ FASHION = MODELS / "fashion-mnist" / "1"
 VERSIONS = sorted(path.parent for path in MODELS.glob(f"*/*/{MODEL}"))
 TRAINED = [version for version in VERSIONS if (version / WEIGHTS).is_file()]  # the others are INT8 forms of these
 FLOORS = {
+    "cats-dogs/1": 0.90,
     "cifar10/1": 0.93,
     "cifar10-int8/1": 0.93,
     "fashion-mnist/1": 0.93,
@@ -27,6 +28,7 @@ FLOORS = {
     "modelnet10/1": 0.90,
 }
 SIZES = {
+    "cats-dogs/1": 1_200_000,
     "cifar10/1": 2_000_000,
     "cifar10-int8/1": 2_000_000,
     "fashion-mnist/1": 300_000,
