@@ -18,7 +18,7 @@ from training.folders import newest
 from training.networks.pretrained import pretrained_weights
 from training.networks.table import build
 
-GENTLER = 0.2  # times the learning rate: what is known already shall be bent, not broken
+GENTLER = 0.5  # times the learning rate: what is known already shall be bent, not broken
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Start:
     def recipe_for(self, recipe: Recipe, given: Mapping[str, object]) -> Recipe:
         """`recipe`, less what the flags do not `given`: those fields that suit the network are taken over from it.
 
-        The learning rate is gentler than that of before.
+        The learning rate is gentler than that of before, and goes with the batch (P. Goyal et al., "Accurate, large
+        minibatch SGD", 2017).
         """
         if self.recipe is None:
             return recipe
         taken = {name: getattr(self.recipe, name) for name in OF_THE_NETWORK}
-        taken["learning_rate"] = round(self.recipe.learning_rate * GENTLER, 6)
+        taken["learning_rate"] = round(GENTLER * self.recipe.learning_rate * recipe.batch / self.recipe.batch, 6)
         if self.input is not None:
             taken["size"] = self.input.size[0]
         return replace(recipe, **{name: value for name, value in taken.items() if name not in given})

@@ -83,7 +83,7 @@ def test_another_models_weights_are_begun_with(
     provenance = card_of(tmp_path / "models/second/1" / MODEL).provenance
     assert provenance is not None
     assert "--folder DIR --from models/first/1 " in provenance.command
-    for flag in ("--network whitened", "--width 4", "--size 16", "--learning-rate 0.02", "--bias-rate 1.0"):
+    for flag in ("--network whitened", "--width 4", "--size 16", "--learning-rate 0.05", "--bias-rate 1.0"):
         assert f"{flag} " in provenance.command
     assert "  # began with first/1 (weights' sha256 " in provenance.command
     assert str(tmp_path) not in provenance.command
@@ -108,7 +108,7 @@ def test_all_weights_but_the_heads_are_taken_over(places: list[str], tmp_path: P
 def test_flags_win_over_what_is_taken_over() -> None:
     start = Start("--from models/x/1", "x/1", {}, Recipe(width=8, learning_rate=0.5, batch=64), FASHION.task.input)
     taken = start.recipe_for(RECIPES["folder"], {})
-    assert (taken.network, taken.width, taken.size, taken.learning_rate) == ("plain", 8, 28, 0.1)
+    assert (taken.network, taken.width, taken.size, taken.learning_rate) == ("plain", 8, 28, 0.125)
     given = start.recipe_for(Recipe(data="folder", width=3, learning_rate=0.9), {"width": 3, "learning_rate": 0.9})
     assert (given.width, given.learning_rate) == (3, 0.9)
 
