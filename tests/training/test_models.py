@@ -1,5 +1,6 @@
 """The committed models: what their files say about themselves is so."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from training.parity import layer_differences
 
 MODELS = Path(__file__).parents[2] / "models"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-FASHION = MODELS / "fashion-mnist" / "1"
+FASHION = sorted((MODELS / "fashion-mnist").glob("*"))
 VERSIONS = sorted(path.parent for path in MODELS.glob(f"*/*/{MODEL}"))
 TRAINED = [version for version in VERSIONS if (version / WEIGHTS).is_file()]  # the others are INT8 forms of these
 FLOORS = {
@@ -24,6 +25,7 @@ FLOORS = {
     "cifar10/1": 0.93,
     "cifar10-int8/1": 0.93,
     "fashion-mnist/1": 0.93,
+    "fashion-mnist/2": 0.94,
     "mnist1d/1": 0.92,
     "modelnet10/1": 0.90,
 }
@@ -32,6 +34,7 @@ SIZES = {
     "cifar10/1": 2_000_000,
     "cifar10-int8/1": 2_000_000,
     "fashion-mnist/1": 300_000,
+    "fashion-mnist/2": 100_000,
     "mnist1d/1": 100_000,
     "modelnet10/1": 200_000,
 }
@@ -65,7 +68,8 @@ def test_every_layer_named_after_a_module_equals_its_hook(folder: Path, card: Mo
     inputs = (np.random.default_rng(1).random((5, *card.input.shape)) * 250).astype(card.input.dtype)
     differences = layer_differences(model, exported(folder).network, inputs)
     rest = {layer.name for layer in Graph.of(model).layers} - set(differences)
-    assert rest <= {"input.scaled.cast", "input.scaled.sub", "temperature.div", "probabilities"}
+    within = {name for name in rest if re.fullmatch(r"stage\d\.block\d\.(add|pad)", name)}  # functions in a block
+    assert rest - within <= {"input.scaled.cast", "input.scaled.sub", "temperature.div", "probabilities"}
     assert max(differences.values()) <= TOLERANCE
 
 
@@ -89,15 +93,19 @@ def test_the_temperature_brought_confidence_nearer_to_accuracy(card: ModelCard) 
 
 
 def test_no_path_of_the_exporting_machine_is_in_the_file(folder: Path) -> None:
-    data = (folder / MODEL).read_bytes()
+    model = onnx.load(folder / MODEL)
+    for weights in model.graph.initializer:
+        weights.ClearField("raw_data")  # any three bytes turn up among many weights
+    data = model.SerializeToString()
     assert not any(trace in data for trace in (b".py", b"pkg.torch", b"/usr/", b"/home/", b"/tmp/"))
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
-def test_the_accuracy_on_fashion_mnists_test_set_is_the_cards() -> None:
-    data, card = data_set("fashion-mnist"), card_of(FASHION / MODEL)
+@pytest.mark.parametrize("version", FASHION, ids=named)
+def test_the_accuracy_on_fashion_mnists_test_set_is_the_cards(version: Path) -> None:
+    data, card = data_set("fashion-mnist"), card_of(version / MODEL)
     test = data.read_test(DEBIAN)
-    for predictor in (by_onnx(FASHION / MODEL), by_torch(exported(FASHION))):
+    for predictor in (by_onnx(version / MODEL), by_torch(exported(version))):
         assert report(predict(predictor, test), test, data.task.labels).card() == card.evaluation
 
 
