@@ -1,91 +1,42 @@
-"""The /v2 doors: tensors in, tensors out, any layer by name; and their rows of the status table."""
+"""The /v2 doors: tensors in, tensors out, any layer by name."""
 
-import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto
 
+from tests.service.api.protocol import GREEN, INFER, LENGTH, asking, in_binary, refused, tensor
 from tests.service.conftest import Client, Serve
-from tests.service.gate import Gate, until
 from tests.service.odd_models import adding, identity, joining, picking, scaling
 from tests.service.scrape import sample
-from tests.service.tiny import tiny_onnx, write_model, write_tiny
-
-INFER = "/v2/models/tiny/infer"
-GREEN = np.zeros((1, 8, 8, 3), np.uint8)
-GREEN[..., 1] = 255
-LENGTH = "Inference-Header-Content-Length"
+from tests.service.tiny import tiny_onnx, write_model
 
 
-def asking(array: np.ndarray[Any, Any] = GREEN, *outputs: dict[str, Any], **parameters: object) -> dict[str, Any]:
-    """A request to the tiny model, in JSON."""
-    entry = {"name": "pixels", "shape": array.shape, "datatype": "UINT8", "data": array.ravel().tolist()}
-    return {"inputs": [entry], "outputs": outputs, "parameters": parameters}
-
-
-def in_binary(array: np.ndarray[Any, Any] = GREEN, **changes: object) -> tuple[bytes, dict[str, str]]:
-    """A request to the tiny model: body and headers."""
-    parameters = {"binary_data_size": array.nbytes}
-    entry = {"name": "pixels", "shape": array.shape, "datatype": "UINT8", "parameters": parameters, **changes}
-    head = json.dumps({"inputs": [entry]}).encode()
-    return head + array.tobytes(), {LENGTH: str(len(head))}
-
-
-def tensor(answer: httpx.Response, name: str) -> np.ndarray[Any, Any]:
-    """An output that came as JSON."""
-    assert answer.status_code == 200, answer.text
-    [found] = [output for output in answer.json()["outputs"] if output["name"] == name]
-    return np.array(found["data"]).reshape(found["shape"])
-
-
-@pytest.fixture
-async def client(serve: Serve) -> AsyncIterator[Client]:
-    """A service that has not been hurt by what a test did to it."""
-    async with serve(max_body_bytes=100_000, max_answer_bytes=20_000, max_queue_size=300) as client:
-        yield client
-        assert tensor(await client.post(INFER, json=asking()), "probabilities").argmax() == 1
-
-
-def refused(answer: httpx.Response, status: int, *words: str) -> None:
-    """Check the one shape that every refusal under /v2 has."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["x-request-id"]
-    assert "total;dur=" in answer.headers["server-timing"]
-    body = answer.json()
-    assert set(body) == {"error"}
-    for word in words:
-        assert word in body["error"]
-
-
-async def test_the_server_says_who_it_is_and_what_it_speaks(client: Client) -> None:
+async def test_the_server_says_who_it_is_and_what_it_speaks(protocol: Client) -> None:
     for path in ("/v2", "/v2/"):
-        answer = (await client.get(path)).json()
+        answer = (await protocol.get(path)).json()
         assert answer["name"] == "convscope"
         assert answer["version"]
         assert answer["extensions"] == ["binary_tensor_data", "classification", "model_configuration", "statistics"]
 
 
-async def test_a_model_says_what_it_takes_and_gives(client: Client) -> None:
+async def test_a_model_says_what_it_takes_and_gives(protocol: Client) -> None:
     for path in ("/v2/models/tiny", "/v2/models/tiny/versions/1"):
-        assert (await client.get(path)).json() == {
+        assert (await protocol.get(path)).json() == {
             "name": "tiny",
             "versions": ["1"],
             "platform": "onnxruntime_onnx",
             "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 8, 8, 3]}],
             "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}],
         }
-        assert (await client.get(path + "/ready")).json() == {"name": "tiny", "ready": True}
+        assert (await protocol.get(path + "/ready")).json() == {"name": "tiny", "ready": True}
 
 
 async def test_the_configuration_is_triton_s(serve: Serve, models: Path) -> None:
@@ -109,9 +60,9 @@ async def test_the_configuration_is_triton_s(serve: Serve, models: Path) -> None
         assert "dynamic_batching" not in one
 
 
-async def test_the_answer_is_the_session_s_with_the_id_echoed(client: Client) -> None:
+async def test_the_answer_is_the_session_s_with_the_id_echoed(protocol: Client) -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    answer = await client.post(INFER, json=asking(pictures) | {"id": "4²"})
+    answer = await protocol.post(INFER, json=asking(pictures) | {"id": "4²"})
     [expected] = ort.InferenceSession(tiny_onnx().SerializeToString()).run(None, {"pixels": pictures})
     assert {key: value for key, value in answer.json().items() if key != "outputs"} == {
         "model_name": "tiny",
@@ -123,46 +74,46 @@ async def test_the_answer_is_the_session_s_with_the_id_echoed(client: Client) ->
         assert f"{stage};dur=" in answer.headers["server-timing"]
 
 
-async def test_outputs_may_name_any_layer_beside_the_model_s_own(client: Client) -> None:
+async def test_outputs_may_name_any_layer_beside_the_model_s_own(protocol: Client) -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
     names = [layer for node in tiny_onnx().graph.node for layer in node.output]
     wanted = tiny_onnx()
     del wanted.graph.output[:]
     wanted.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     expected = ort.InferenceSession(wanted.SerializeToString()).run(names, {"pixels": pictures})
-    answer = await client.post(INFER, json=asking(pictures, *({"name": name} for name in names[3:])))
+    answer = await protocol.post(INFER, json=asking(pictures, *({"name": name} for name in names[3:])))
     for name, value in list(zip(names, expected, strict=True))[3:]:
         np.testing.assert_allclose(tensor(answer, name), value, atol=1e-6)
-    assert sample(await client.metrics(), "convscope_batch_size_count") == 0
+    assert sample(await protocol.metrics(), "convscope_batch_size_count") == 0
 
 
-async def test_the_endpoint_s_label_is_the_door_s_template(client: Client) -> None:
-    await client.post(INFER, json=asking())
-    await client.get("/v2/models/tiny/versions/1/ready")
-    metrics = await client.metrics()
+async def test_the_endpoint_s_label_is_the_door_s_template(protocol: Client) -> None:
+    await protocol.post(INFER, json=asking())
+    await protocol.get("/v2/models/tiny/versions/1/ready")
+    metrics = await protocol.metrics()
     for endpoint in ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/ready"):
         assert sample(metrics, "convscope_request_duration_seconds_count", endpoint=endpoint, status="200") == 1
 
 
-async def test_binary_in_and_out(client: Client) -> None:
+async def test_binary_in_and_out(protocol: Client) -> None:
     body, headers = in_binary()
-    answer = await client.post(INFER, content=body, headers=headers)
+    answer = await protocol.post(INFER, content=body, headers=headers)
     assert tensor(answer, "probabilities").argmax() == 1
-    answer = await client.post(INFER, json=asking(GREEN, binary_data_output=True))
+    answer = await protocol.post(INFER, json=asking(GREEN, binary_data_output=True))
     assert answer.headers["content-type"] == "application/octet-stream"
     head = json.loads(answer.content[: int(answer.headers[LENGTH])])
     assert head["outputs"][0]["parameters"] == {"binary_data_size": 12}
     assert np.frombuffer(answer.content[int(answer.headers[LENGTH]) :], "<f4").argmax() == 1
 
 
-async def test_a_raw_picture_with_no_json_at_all(client: Client) -> None:
-    answer = await client.post(INFER, content=GREEN.tobytes(), headers={LENGTH: "0"})
+async def test_a_raw_picture_with_no_json_at_all(protocol: Client) -> None:
+    answer = await protocol.post(INFER, content=GREEN.tobytes(), headers={LENGTH: "0"})
     assert np.frombuffer(answer.content[int(answer.headers[LENGTH]) :], "<f4").argmax() == 1
 
 
-async def test_classification_has_the_card_s_labels(client: Client) -> None:
+async def test_classification_has_the_card_s_labels(protocol: Client) -> None:
     outputs = [{"name": name, "parameters": {"classification": 2}} for name in ("probabilities", "head", "flatten")]
-    answer = await client.post(INFER, json=asking(np.repeat(GREEN, 3, axis=0), *outputs))
+    answer = await protocol.post(INFER, json=asking(np.repeat(GREEN, 3, axis=0), *outputs))
     for name, ending in (("probabilities", "1:green"), ("head", "1"), ("flatten", "1")):
         texts = tensor(answer, name)
         assert texts.shape == (3, 2)
@@ -171,13 +122,13 @@ async def test_classification_has_the_card_s_labels(client: Client) -> None:
         assert float(value) > 0.9
 
 
-async def test_more_classes_than_there_are_gives_all(client: Client) -> None:
-    answer = await client.post(INFER, json=asking(GREEN, {"name": "head", "parameters": {"classification": 10**9}}))
+async def test_more_classes_than_there_are_gives_all(protocol: Client) -> None:
+    answer = await protocol.post(INFER, json=asking(GREEN, {"name": "head", "parameters": {"classification": 10**9}}))
     assert tensor(answer, "head").tolist() == [["20.0:1", "0.0:0", "0.0:2"]]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw deflate", "identity"])
-async def test_compressed_bodies(client: Client, encoding: str) -> None:
+async def test_compressed_bodies(protocol: Client, encoding: str) -> None:
     body = json.dumps(asking()).encode()
     raw = zlib.compressobj(wbits=-15)
     packed = {
@@ -188,14 +139,14 @@ async def test_compressed_bodies(client: Client, encoding: str) -> None:
         "identity": body,
     }
     headers = {"Content-Encoding": encoding.split()[-1]}
-    answer = await client.post(INFER, content=packed[encoding], headers=headers)
+    answer = await protocol.post(INFER, content=packed[encoding], headers=headers)
     assert tensor(answer, "probabilities").argmax() == 1
 
 
-async def test_compressed_pictures_for_the_other_doors(client: Client) -> None:
+async def test_compressed_pictures_for_the_other_doors(protocol: Client) -> None:
     picture = gzip.compress(b"no picture")
     headers = {"Content-Type": "image/png", "Content-Encoding": "gzip"}
-    assert (await client.post("/v1/models/tiny/predict", content=picture, headers=headers)).status_code == 422
+    assert (await protocol.post("/v1/models/tiny/predict", content=picture, headers=headers)).status_code == 422
 
 
 KINDS: dict[str, tuple[int, list[Any]]] = {
@@ -323,152 +274,3 @@ async def test_a_model_that_cannot_run_on_these_tensors_is_no_500(serve: Serve, 
             {"name": name, "shape": [1, n], "datatype": "FP32", "data": [1] * n} for name, n in (("x", 2), ("y", 3))
         )
         refused(await client.post("/v2/models/joining/infer", json={"inputs": [x, y]}), 400, "cannot run")
-
-
-async def test_400_for_wrong_names_types_and_shapes(client: Client) -> None:
-    [good] = asking()["inputs"]
-    for changes, words in (
-        ({"name": "pixel"}, ("unknown input 'pixel'", "pixels")),
-        ({"name": "x" * 90_000}, ("unknown input",)),
-        ({"datatype": "INT8"}, ("out of range",)),
-        ({"datatype": "UINT16"}, ("is UINT8, not UINT16",)),
-        ({"shape": [1, 192]}, ("[-1, 8, 8, 3]", "[1, 192]")),
-        ({"shape": [1, 8, 3, 8]}, ("does not fit",)),
-        ({"shape": [8, 8, 3]}, ("does not fit",)),
-        ({"shape": [0, 8, 8, 3], "data": []}, ("below 1",)),
-        ({"shape": [-1, 8, 8, 3]}, ("below 1",)),
-        ({"shape": [2**63, 2**63, 8, 3]}, ("more values",)),
-        ({"shape": [10**12, 8, 8, 3]}, ("do not fill",)),
-    ):
-        refused(await client.post(INFER, json={"inputs": [{**good, **changes}]}), 400, *words)
-    refused(await client.post(INFER, json=asking(GREEN, {"name": "stem.rulu"})), 400, "stem.relu")
-    refused(await client.post(INFER, json={"inputs": []}), 400, "no inputs")
-    refused(await client.post(INFER, content=b""), 400, "JSON")
-
-
-async def test_400_for_lengths_that_lie(client: Client) -> None:
-    body, headers = in_binary()
-    for length in ("-1", "1", "99999", "many", "9" * 5000):
-        refused(await client.post(INFER, content=body, headers={LENGTH: length}), 400)
-    twice = [(LENGTH, headers[LENGTH]), (LENGTH, "7")]
-    refused(await client.post(INFER, content=body, headers=twice), 400, "2 times")
-    for size in (191, 193, 10**30, -1, 192.0):
-        body, headers = in_binary(parameters={"binary_data_size": size})
-        refused(await client.post(INFER, content=body, headers=headers), 400)
-
-
-async def test_400_for_nan_in_json_of_an_answer_and_binary_has_it(serve: Serve, models: Path) -> None:
-    write_tiny(
-        models / "inverting" / "1" / "model.onnx", onnx.helper.make_node("Reciprocal", ["stem.relu"], ["inverse"])
-    )
-    async with serve() as client:
-        url = "/v2/models/inverting/infer"
-        black = np.zeros((1, 8, 8, 3), np.uint8)
-        refused(await client.post(url, json=asking(black, {"name": "inverse"})), 400, "binary_data")
-        answer = await client.post(url, json=asking(black, {"name": "inverse"}, binary_data_output=True))
-        assert np.isinf(np.frombuffer(answer.content[int(answer.headers[LENGTH]) :], "<f4")).all()
-
-
-@pytest.mark.parametrize(
-    "path", ["/v2/models/tony", "/v2/models/tony/infer", "/v2/models/tiny/versions/2/ready", "/v2/models/tony/stats"]
-)
-async def test_404_for_an_unknown_model_or_version_lists_the_nearest(client: Client, path: str) -> None:
-    method = "POST" if path.endswith("infer") else "GET"
-    refused(await client.request(method, path), 404, "nearest")
-
-
-async def test_405_for_a_method_that_a_door_has_not(client: Client) -> None:
-    refused(await client.get(INFER), 405)
-
-
-@pytest.mark.parametrize(("method", "path"), [("POST", INFER), ("GET", "/v2"), ("GET", "/v2/models/tiny/stats")])
-async def test_406_for_a_client_that_reads_neither_form(client: Client, method: str, path: str) -> None:
-    answer = await client.request(method, path, json=asking(), headers={"Accept": "text/html"})
-    refused(answer, 406, "application/json")
-
-
-async def test_413_for_a_body_over_its_limit(client: Client) -> None:
-    refused(await client.post(INFER, content=bytes(100_001)), 413, "100000")
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_413_for_a_bomb(client: Client, encoding: str) -> None:
-    packed = (gzip if encoding == "gzip" else zlib).compress(bytes(50_000_000))
-    assert len(packed) < 100_000
-    answer = await client.post(INFER, content=packed, headers={"Content-Encoding": encoding})
-    refused(answer, 413, "inflated", "100000")
-
-
-@pytest.mark.parametrize("body", [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"!", b"\x1f\x8b\x08"])
-async def test_400_for_a_body_that_is_not_compressed_as_it_says(client: Client, body: bytes) -> None:
-    refused(await client.post(INFER, content=body, headers={"Content-Encoding": "gzip"}), 400, "compress")
-
-
-async def test_413_for_an_answer_over_its_limit_before_it_is_computed(client: Client) -> None:
-    pictures = np.repeat(GREEN, 100, axis=0)
-    gate = Gate(client.services.repository.find("tiny"))
-    refused(await client.post(INFER, json=asking(pictures, {"name": "stem.relu"})), 413, "20000", "fewer")
-    assert gate.entered == 0
-    gate.open()
-
-
-async def test_413_for_more_rows_than_the_queue_could_ever_take(serve: Serve, models: Path) -> None:
-    write_model(models / "bytes" / "1" / "model.onnx", identity(TensorProto.UINT8), None)
-    body, headers = in_binary(np.zeros((400_000, 2), np.uint8), name="x")
-    async with serve() as client:
-        refused(await client.post("/v2/models/bytes/infer", content=body, headers=headers), 413, "400000", "1024")
-
-
-@pytest.mark.parametrize(
-    "content_type", ["application/x-www-form-urlencoded", "text/plain", "image/png", "", "nonsense"]
-)
-async def test_415_for_another_content_type(client: Client, content_type: str) -> None:
-    body = json.dumps(asking()).encode()
-    refused(await client.post(INFER, content=body, headers={"Content-Type": content_type}), 415, "octet-stream")
-
-
-async def test_415_for_another_content_encoding(client: Client) -> None:
-    refused(await client.post(INFER, content=b"{}", headers={"Content-Encoding": "br"}), 415, "br", "gzip")
-
-
-async def test_503_when_the_queue_is_full_and_504_past_the_request_s_timeout(serve: Serve) -> None:
-    async with serve(max_queue_size=2, max_pictures=2) as client:
-        gate = Gate(client.services.repository.find("tiny"))
-        running = asyncio.create_task(client.post(INFER, json=asking()))
-        await until(lambda: gate.entered == 1)
-        waiting = asyncio.create_task(client.post(INFER, json=asking(np.repeat(GREEN, 2, axis=0))))
-        await until(lambda: client.waiting == 2)
-        answer = await client.post(INFER, json=asking())
-        refused(answer, 503, "queue")
-        assert int(answer.headers["retry-after"]) >= 1
-        waiting.cancel()
-        await until(lambda: client.waiting == 0)
-        refused(await client.post(INFER, json=asking(GREEN, timeout=20_000)), 504, "timeout")
-        gate.open()
-        assert (await running).status_code == 200
-        assert (await client.post(INFER, json=asking(GREEN, timeout=30_000_000))).status_code == 200
-
-
-async def test_504_past_the_setting_however_long_the_request_would_wait(serve: Serve) -> None:
-    async with serve(timeout_ms=50) as client:
-        gate = Gate(client.services.repository.find("tiny"))
-        refused(await client.post(INFER, json=asking(GREEN, timeout=10**12)), 504, "50 ms")
-        gate.open()
-
-
-async def test_503_for_a_version_that_is_not_served(serve: Serve, models: Path) -> None:
-    (models / "broken" / "1").mkdir(parents=True)
-    (models / "broken" / "1" / "model.onnx").write_bytes(b"no model")
-    async with serve() as client:
-        for door in ("", "/ready", "/config"):
-            refused(await client.get(f"/v2/models/broken{door}"), 503, "not served")
-        refused(await client.post("/v2/models/broken/infer", json=asking()), 503)
-        assert (await client.get("/v2/models/broken/stats")).json() == {"model_stats": []}
-
-
-async def test_500_of_a_model_that_fails_is_not_laid_at_the_client_s_door(client: Client) -> None:
-    served = client.services.repository.find("tiny")
-    session = served.model.session
-    served.model.session = None
-    refused(await client.post(INFER, json=asking()), 500, "the model failed")
-    served.model.session = session

@@ -1,99 +1,28 @@
-import logging
-import math
+"""A picture file becomes the array that the card asks for."""
+
 import struct
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
-from service.errors import TooLarge, Unprocessable, UnreadablePicture
+from service.errors import Unprocessable
 from service.inference.contract.card import InputCard
-from service.inference.inputs.budget import PixelBudget
-from service.inference.inputs.reading import read_picture
-
-Pixels = NDArray[np.uint8]
-
-MAX_PIXELS = 1_000_000
-# The same method turns upright pixels into stored ones of that orientation.
-STORED = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-
-def card(height: int = 8, width: int = 8, **fields: Any) -> InputCard:
-    colour = fields.setdefault("colour", "RGB")
-    return InputCard.model_validate(
-        {
-            "name": "pixels",
-            "kind": "image",
-            "size": (height, width),
-            "channels": 1 if colour == "GREY" else 3,
-            "layout": "NHWC",
-            "dtype": "uint8",
-            **fields,
-        }
-    )
-
-
-def encoded(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
-    stream = BytesIO()
-    image.save(stream, format_, **options)
-    return stream.getvalue()
-
-
-def read(data: bytes, wanted: InputCard | None = None, **options: Any) -> NDArray[np.generic]:
-    return read_picture(data, wanted or card(), **{"max_pixels": MAX_PIXELS, **options})
-
-
-def smooth(width: int, height: int) -> Image.Image:
-    """A picture without symmetry, whose colours change slowly."""
-    y, x = np.mgrid[0:height, 0:width].astype(float)
-    red, green = 255 * x / width, 255 * y / height
-    blue = 127 + 120 * np.sin(7 * x / width + 3 * y / height)
-    return Image.fromarray(np.stack([red, green, blue], axis=-1).astype(np.uint8))
-
-
-def noise(*shape: int) -> Pixels:
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-def oriented(image: Image.Image, orientation: int, format_: str, **options: Any) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    method = STORED[orientation]
-    return encoded(image.transpose(method) if method is not None else image, format_, exif=exif, **options)
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG made by hand; `rows` with their filter bytes, `chunks` between header and pixels."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
-    )
-
-
-def difference(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
-    return float(np.abs(one.astype(float) - other.astype(float)).mean())
-
-
-# The array
+from tests.service.inference.inputs.picture_files import (
+    STORED,
+    card,
+    difference,
+    encoded,
+    noise,
+    oriented,
+    png,
+    read,
+    smooth,
+)
 
 
 @pytest.mark.parametrize("format_", ["PNG", "BMP", "WEBP"])
@@ -153,9 +82,6 @@ def test_card_that_wants_no_picture_is_refused(kind: str) -> None:
         read(encoded(smooth(8, 8)), wanted)
 
 
-# Fitting
-
-
 def test_stretch_brings_in_the_whole_picture_with_antialias() -> None:
     image = smooth(28, 50)
     expected = np.asarray(image.resize((10, 20), Image.Resampling.BILINEAR))
@@ -196,9 +122,6 @@ def test_any_proportions_can_be_fitted(size: tuple[int, int], fit: str) -> None:
     pixels = read(encoded(Image.new("RGB", size, "white")), card(28, 20, fit=fit))
     assert pixels.shape == (28, 20, 3)
     assert pixels.max() == 255
-
-
-# Turning upright
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -243,9 +166,6 @@ def test_animation_chunk_that_pillow_warns_of_is_read_in_silence() -> None:
         warnings.simplefilter("always")
         assert (read(data) == 0).all()
     assert caught == []
-
-
-# Colours and transparency
 
 
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
@@ -309,218 +229,3 @@ def test_what_is_transparent_is_white(make: Callable[[], bytes], colour: str) ->
 def test_half_transparent_is_mixed_with_white() -> None:
     pixels = read(encoded(Image.new("RGBA", (8, 8), (100, 0, 0, 51))))
     assert np.abs(pixels.astype(int) - (224, 204, 204)).max() <= 1
-
-
-# Drafts
-
-
-class Spy(PixelBudget):
-    """Records what is asked of it."""
-
-    def __init__(self) -> None:
-        super().__init__(10**9)
-        self.asked: list[int] = []
-
-    @contextmanager
-    def hold(self, pixels: int) -> Iterator[None]:
-        self.asked.append(pixels)
-        with super().hold(pixels):
-            yield
-
-
-def held(data: bytes, wanted: InputCard) -> int:
-    spy = Spy()
-    read(data, wanted, budget=spy)
-    (pixels,) = spy.asked
-    return pixels
-
-
-@pytest.mark.parametrize("size", [(1600, 1200), (801, 607)])
-@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_drafted_jpeg_is_close_to_the_whole_one(size: tuple[int, int], fit: str) -> None:
-    data = encoded(smooth(*size), "JPEG", quality=90)
-    wanted = card(32, 24, fit=fit)
-    whole = read(encoded(Image.open(BytesIO(data))), wanted, max_pixels=10**7)
-    assert difference(read(data, wanted, max_pixels=10**7), whole) < 1
-
-
-@pytest.mark.parametrize(
-    ("size", "target", "fit", "reduced"),
-    [
-        ((800, 400), (50, 25), "stretch", (100, 50)),
-        ((800, 400), (50, 26), "stretch", (200, 100)),
-        ((800, 400), (25, 25), "stretch", (100, 50)),
-        ((800, 400), (50, 50), "crop", (200, 100)),
-        ((800, 400), (50, 50), "pad", (100, 50)),
-        ((800, 400), (500, 500), "pad", (800, 400)),
-    ],
-)
-def test_draft_is_as_small_as_twice_the_target_allows(
-    size: tuple[int, int], target: tuple[int, int], fit: str, reduced: tuple[int, int]
-) -> None:
-    wanted = card(target[1], target[0], fit=fit)
-    assert held(encoded(smooth(*size), "JPEG"), wanted) == math.prod(reduced)
-
-
-def test_draft_of_a_picture_on_its_side_thinks_of_the_upright_target() -> None:
-    wide = card(25, 50)
-    assert held(oriented(smooth(800, 400), 6, "JPEG"), wide) == 100 * 50
-
-
-def test_formats_without_draft_count_in_full() -> None:
-    assert held(encoded(smooth(80, 40)), card()) == 80 * 40
-
-
-def test_progressive_jpeg_counts_in_full_for_its_coefficients() -> None:
-    assert held(encoded(smooth(800, 400), "JPEG", progressive=True), card()) == 800 * 400
-
-
-def test_jpeg_of_one_component_a_scan_counts_in_full() -> None:
-    data = encoded(smooth(800, 400), "JPEG")
-    start = data.index(b"\xff\xda")
-    one_by_one = data[: start + 2] + bytes([0, 8, 1, 1, 0, 0, 63, 0]) + data[start + 14 :]
-    spy = Spy()
-    with pytest.raises(UnreadablePicture):
-        read(one_by_one[:1000] + b"\xff\xda", card(), budget=spy)
-    assert spy.asked == [800 * 400]
-
-
-def test_jpeg_of_endlessly_many_scans_is_refused() -> None:
-    data = encoded(smooth(80, 40), "JPEG", progressive=True)
-    last = data.rindex(b"\xff\xda")
-    with pytest.raises(UnreadablePicture, match=r"image 4: .*scans"):
-        read(data[:-2] + data[last:-2] * 1000 + b"\xff\xd9", index=4)
-
-
-# Refusals
-
-
-def test_too_many_pixels_are_refused_with_index_and_both_numbers() -> None:
-    data = png(11_000, 11_000, 1, 0, (b"\0" + bytes(1375)) * 11_000)
-    assert len(data) < 50_000
-    with pytest.raises(TooLarge, match=r"image 7: .*121000000 .*100000000"):
-        read(data, max_pixels=100_000_000, index=7)
-
-
-def test_too_many_pixels_are_refused_before_anything_is_decoded() -> None:
-    spy = Spy()
-    for format_ in ("PNG", "JPEG", "WEBP", "GIF", "BMP"):
-        with pytest.raises(TooLarge, match=r"2500 .*2499"):
-            read(encoded(smooth(50, 50), format_), max_pixels=2499, budget=spy)
-        read(encoded(smooth(50, 50), format_), max_pixels=2500)
-    assert spy.asked == []
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "image 2: zero bytes"),
-        (b"just some words", "no picture of a known format; known are JPEG, PNG, WebP, GIF, BMP"),
-        (b"8BPS\0\1" + bytes(100), "no picture of a known format"),
-        (b"RIFF\0\0\0\0WAVEfmt " + bytes(100), "no picture of a known format"),
-        (b"\x89PNG\r\n\x1a\n", "begins like a PNG"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", "begins like a JPEG"),
-        (b"GIF89a", "begins like a GIF"),
-        (b"BM", "begins like a BMP"),
-        (b"RIFF\x10\0\0\0WEBPVP8 ", "begins like a WebP"),
-    ],
-)
-def test_reason_says_what_is_wrong_and_with_which(data: bytes, reason: str) -> None:
-    with pytest.raises(UnreadablePicture, match=reason) as caught:
-        read(data, index=2)
-    assert caught.value.index == 2
-
-
-@pytest.mark.parametrize("format_", ["TIFF", "PPM", "ICO", "TGA", "JPEG2000"])
-def test_other_formats_that_pillow_knows_are_refused(format_: str) -> None:
-    with pytest.raises(UnreadablePicture, match="no picture of a known format"):
-        read(encoded(smooth(64, 64), format_))
-
-
-@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_truncated_picture_is_refused(format_: str) -> None:
-    data = encoded(Image.fromarray(noise(64, 64, 3)), format_)
-    with pytest.raises(UnreadablePicture, match=r"truncated|damaged"):
-        read(data[: len(data) * 2 // 3], index=1)
-
-
-def test_truncated_jpeg_is_called_truncated() -> None:
-    data = encoded(Image.fromarray(noise(64, 64, 3)), "JPEG")
-    with pytest.raises(UnreadablePicture, match="image 0: the JPEG is truncated"):
-        read(data[: len(data) * 2 // 3])
-
-
-def array_or_refusal(data: bytes, wanted: InputCard) -> None:
-    try:
-        pixels = read(data, wanted, max_pixels=100_000)
-    except (UnreadablePicture, TooLarge):
-        return
-    assert (pixels.shape, pixels.dtype) == (wanted.shape, np.dtype(wanted.dtype))
-
-
-CARDS = st.builds(
-    card,
-    st.integers(1, 30),
-    st.integers(1, 30),
-    colour=st.sampled_from(["RGB", "BGR", "GREY"]),
-    layout=st.sampled_from(["NHWC", "NCHW"]),
-    dtype=st.sampled_from(["uint8", "float16", "float32"]),
-    fit=st.sampled_from(["stretch", "crop", "pad"]),
-    resample=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
-)
-BEGINNINGS = st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBPVP8X"])
-SEEDS = [
-    encoded(smooth(60, 40), "JPEG"),
-    oriented(smooth(60, 40), 6, "JPEG", progressive=True),
-    encoded(smooth(60, 40).convert("CMYK"), "JPEG"),
-    encoded(smooth(20, 10)),
-    encoded(smooth(20, 10).convert("P"), transparency=3),
-    encoded(Image.fromarray(noise(10, 10).astype(np.uint16) * 200)),
-    oriented(smooth(20, 10), 8, "PNG"),
-    encoded(smooth(20, 10), "GIF", transparency=1),
-    encoded(smooth(20, 10), "WEBP"),
-    encoded(smooth(20, 10).convert("RGBA"), "WEBP", lossless=True),
-    encoded(smooth(20, 10), "BMP"),
-    encoded(smooth(20, 10).convert("P"), "BMP"),
-]
-
-
-@given(BEGINNINGS, st.binary(max_size=200), CARDS)
-def test_any_bytes_give_an_array_or_a_refusal(beginning: bytes, rest: bytes, wanted: InputCard) -> None:
-    array_or_refusal(beginning + rest, wanted)
-
-
-@settings(max_examples=500)
-@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=8), CARDS)
-def test_mutated_pictures_give_an_array_or_a_refusal(
-    data: bytes, changes: list[tuple[int, int]], wanted: InputCard
-) -> None:
-    mutated = bytearray(data)
-    for place, value in changes:
-        mutated[place % len(mutated)] = value
-    array_or_refusal(bytes(mutated), wanted)
-
-
-@given(st.sampled_from(SEEDS), st.integers(0, 5000), st.binary(max_size=20), CARDS)
-def test_cut_and_spliced_pictures_give_an_array_or_a_refusal(
-    data: bytes, place: int, extra: bytes, wanted: InputCard
-) -> None:
-    cut = place % len(data)
-    array_or_refusal(data[:cut] + extra, wanted)
-    array_or_refusal(data[:cut] + extra + data[cut:], wanted)
-
-
-def test_damaged_pictures_give_their_pixels_back() -> None:
-    budget = PixelBudget(100 * 100)
-    data = encoded(Image.fromarray(noise(100, 100, 3)))
-    for _ in range(3):
-        with pytest.raises(UnreadablePicture):
-            read(data[: len(data) // 2], budget=budget)
-    assert read(data, budget=budget).shape == (8, 8, 3)
-
-
-def test_pillow_says_nothing_above_debug(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        for data in SEEDS:
-            read(data)
-    assert caplog.records == []
