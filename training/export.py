@@ -51,7 +51,7 @@ def export(run: Run, data: DataSet, test: Examples, folder: Path) -> Report:
     `folder`.
     """
     deployed = run.deployed()
-    graph = to_onnx(deployed, run.task)
+    graph = exported_graph(deployed, run.task.input)
     answers = predict(by_onnx(graph.SerializeToString()), test)
     result = report(answers, test, run.task.labels)
     card = ModelCard(
@@ -84,13 +84,11 @@ def calibration(temperature: float, answers: Probabilities, test: Examples) -> C
     return Calibration(temperature=temperature, error_before=before, error_after=after, count=len(answers))
 
 
-def to_onnx(deployed: Deployed, task: Task) -> onnx.ModelProto:
-    """Make the graph: the card's input, batch first, to probabilities [N, outputs], tensors named after modules."""
-    return exported_graph(deployed, task.input)
-
-
 def exported_graph(deployed: nn.Module, card: InputCard) -> onnx.ModelProto:
-    """Export `deployed`, whose attribute `network` holds the network after whose modules tensors are named."""
+    """Make the graph of `deployed`: the card's input, batch first, to probabilities [N, outputs].
+
+    Tensors are named after the modules of the network that its attribute `network` holds.
+    """
     example = torch.zeros(2, *card.shape, dtype=getattr(torch, card.dtype))
     with warnings.catch_warnings():
         # torch.export copies its own tree specifications, which warns of a class that torch itself deprecates

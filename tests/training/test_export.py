@@ -114,7 +114,7 @@ def refused(run: Run, test_set: Examples, folder: Path, message: str) -> None:
 def test_a_file_that_answers_otherwise_than_pytorch_is_not_written(
     run: Run, test_set: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = exporting.to_onnx
+    original = exporting.exported_graph
 
     def skewed(deployed: nn.Module, *rest: object) -> onnx.ModelProto:
         other = deepcopy(deployed)
@@ -122,14 +122,14 @@ def test_a_file_that_answers_otherwise_than_pytorch_is_not_written(
             other.get_parameter("network.head.bias")[0] += 0.01
         return original(other, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(exporting, "to_onnx", skewed)
+    monkeypatch.setattr(exporting, "exported_graph", skewed)
     refused(run, test_set, tmp_path / "1", "onnxruntime and PyTorch differ by")
 
 
 def test_a_file_whose_layers_bear_the_wrong_names_is_not_written(
     run: Run, test_set: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = exporting.to_onnx
+    original = exporting.exported_graph
 
     def misnamed(*arguments: object) -> onnx.ModelProto:
         model = original(*arguments)  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ def test_a_file_whose_layers_bear_the_wrong_names_is_not_written(
                 values[:] = ["stem.conv" if name == "stem.norm" else name for name in values]
         return model
 
-    monkeypatch.setattr(exporting, "to_onnx", misnamed)
+    monkeypatch.setattr(exporting, "exported_graph", misnamed)
     refused(run, test_set, tmp_path / "1", r"layer stem\.conv differs from its module")
 
 

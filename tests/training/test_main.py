@@ -5,20 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.training.processes import said_until, started
+from training import records
 from training.__main__ import REFUSED, main
 from training.begun import BEGUN
 from training.checkpoint import CHECKPOINT, CURVE
 from training.commands.places import INTERRUPTED
 from training.data.examples import DataSet, Examples
 from training.loop import train
-from training.records import (
-    CONFUSION_PICTURE,
-    CURVE_PICTURE,
-    KERNELS_PICTURE,
-    RELIABILITY_PICTURE,
-    REPORT,
-    REPORT_TEXT,
-)
 from training.runs import RECORD, read
 
 SMALL = ["--width", "2", "--epochs", "1", "--held-out", "40"]
@@ -32,8 +25,8 @@ def folders(data_dir: Path, tmp_path: Path) -> list[str]:
 def test_train_export_evaluate(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "fashion-mnist", *folders, *SMALL, "--export"]) == 0
     assert {path.name for path in (tmp_path / "runs/fashion-mnist/1").iterdir()} == {
-        *(BEGUN, CHECKPOINT, CURVE, RECORD, REPORT, REPORT_TEXT),
-        *(CURVE_PICTURE, KERNELS_PICTURE, CONFUSION_PICTURE, RELIABILITY_PICTURE),
+        *(BEGUN, CHECKPOINT, CURVE, RECORD, records.REPORT, records.REPORT_TEXT),
+        *(records.CURVE_PICTURE, records.KERNELS_PICTURE, records.CONFUSION_PICTURE, records.RELIABILITY_PICTURE),
     }
     stated = re.findall(r"accuracy \S+ on 60 inputs", capsys.readouterr().out)
     assert len(stated) == 1

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from service.inference.graph.layers import FOLDED_KEY
 from tests.training.conftest import FASHION, TINY, settled
 from training.deployed import Deployed
-from training.export import to_onnx
+from training.export import exported_graph
 from training.networks.table import build
 from training.parity import layer_differences, layer_outputs, module_outputs
 
@@ -49,7 +49,7 @@ def plain() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def graph(plain: nn.Module) -> onnx.ModelProto:
-    return to_onnx(Deployed(plain, FASHION.task), FASHION.task)
+    return exported_graph(Deployed(plain, FASHION.task), FASHION.task.input)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def odd() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def odd_graph(odd: nn.Module) -> onnx.ModelProto:
-    return to_onnx(Deployed(odd, FASHION.task), FASHION.task)
+    return exported_graph(Deployed(odd, FASHION.task), FASHION.task.input)
 
 
 def pixels(count: int = 3) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -25,7 +25,7 @@ from training.data.examples import Examples
 from training.data.table import data_set
 from training.deployed import Deployed
 from training.evaluate import Report, by_onnx, predict
-from training.export import MODEL, calibration, card_of, to_onnx
+from training.export import MODEL, calibration, card_of, exported_graph
 from training.networks.table import build
 from training.parity import layer_outputs
 from training.quantize import Judged, QuantisationRefused, in_int8, is_int8, layer_names, quantisable
@@ -198,7 +198,7 @@ def test_what_lies_between_is_quantised_whatever_the_network() -> None:
     task = data_set("cifar10").task
     recipe = replace(TINY, data="cifar10", network="whitened")
     torch.manual_seed(1)
-    model = to_onnx(Deployed(settled(build(recipe, task)), task, WARMTH), task)
+    model = exported_graph(Deployed(settled(build(recipe, task)), task, WARMTH), task.input)
     inside, last = quantisable(model.graph)
     assert {"stem.whitening", "stage1.norm1", "stage3.relu2", "pool", "head"} <= inside
     assert not {name for name in inside if name.startswith(("input.", "temperature.", "_", "probabilities"))}

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from tests.training.conftest import FASHION, TINY
+from training import records
 from training.calibration import BINS, reliability
 from training.checkpoint import CHECKPOINT, keep
 from training.commands.seeds import seeds, spread
@@ -21,18 +22,7 @@ from training.learner import Epoch, first_kernels
 from training.loop import Outcome
 from training.networks.table import build
 from training.plots import CHOOSING, FRAME, LEARNING, draw_confusion, draw_curve, draw_kernels, draw_reliability, flat
-from training.records import (
-    CONFUSION_PICTURE,
-    CURVE_PICTURE,
-    KERNELS_PICTURE,
-    RELIABILITY_PICTURE,
-    REPORT,
-    REPORT_TEXT,
-    Result,
-    draw_history,
-    judged,
-    write_result,
-)
+from training.records import Result, draw_history, judged, write_result
 from training.resuming import begin
 from training.runs import Run
 
@@ -68,17 +58,17 @@ def test_a_result_holds_the_table_and_the_calibration_with_and_without_temperatu
 def test_a_result_is_written_for_people_and_for_programs(run: Run, examples: Make) -> None:
     result = judged(run, examples(60, 2), CPU)
     write_result(result)
-    values = json.loads((run.folder / REPORT).read_text())
+    values = json.loads((run.folder / records.REPORT).read_text())
     assert values["accuracy"] == result.report.accuracy
     assert values["per_class"] == result.report.per_class
     assert values["confusion"] == result.report.confusion.tolist()
     errors = values["calibration_error_before"], values["calibration_error_after"]
     assert errors == (result.before.error, result.after.error)
-    text = (run.folder / REPORT_TEXT).read_text()
+    text = (run.folder / records.REPORT_TEXT).read_text()
     assert str(result.report) in text
     assert f"{errors[0]:.2%} as trained, {errors[1]:.2%} with temperature 3.000" in text
     assert "one run, of seed 3" in text
-    assert {CONFUSION_PICTURE, RELIABILITY_PICTURE} <= {path.name for path in run.folder.iterdir()}
+    assert {records.CONFUSION_PICTURE, records.RELIABILITY_PICTURE} <= {path.name for path in run.folder.iterdir()}
 
 
 def test_a_history_is_drawn_the_same_each_time(tmp_path: Path) -> None:
@@ -87,7 +77,9 @@ def test_a_history_is_drawn_the_same_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         draw_history(Outcome(ROWS[1], False, ROWS, kernels), tmp_path / name)
-        drawn.append([(tmp_path / name / file).read_bytes() for file in (CURVE_PICTURE, KERNELS_PICTURE)])
+        drawn.append(
+            [(tmp_path / name / file).read_bytes() for file in (records.CURVE_PICTURE, records.KERNELS_PICTURE)]
+        )
     assert drawn[0] == drawn[1]
 
 
