@@ -66,22 +66,24 @@ class Recipe:
             raise UnknownName("precision", self.precision, PRECISIONS)
 
 
-# Momentum, smoothing and the scales of biases and logits as in K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single
-# GPU", 2024; rate and decay are lower than there, as there is more time.
+# Rate, momentum, decay, smoothing, shift and the scale of biases as for the network of 96 % in K. Jordan, "94% on
+# CIFAR-10 in 3.29 seconds on a single GPU", 2024.
 CIFAR = Recipe(
     data="cifar10",
     network="whitened",
-    width=64,
-    held_out=2000,
-    epochs=28,
+    width=48,
+    held_out=1000,
+    epochs=34,
     batch=512,
     learning_rate=0.6,
     momentum=0.85,
-    weight_decay=9e-4,
+    weight_decay=1.3e-3,
     bias_rate=64,
     logit_scale=0.2,
     label_smoothing=0.2,
     averaging=0.995,
+    shift=4,
+    erase=1,
     erase_share=0.14,
 )
 
