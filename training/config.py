@@ -70,7 +70,7 @@ class Recipe:
 # CIFAR-10 in 3.29 seconds on a single GPU", 2024.
 CIFAR = Recipe(
     data="cifar10",
-    network="whitened",
+    network="whitened-deep",
     width=48,
     held_out=1000,
     epochs=34,
@@ -95,13 +95,14 @@ RECIPES: dict[str, Recipe] = {
     "cats-dogs": replace(
         CIFAR,
         data="cats-dogs",
-        width=48,
-        held_out=1000,
+        network="whitened",
         epochs=40,
         batch=256,
         learning_rate=0.4,
         weight_decay=2e-3,
         averaging=0.99,
+        shift=2,
+        erase=0.5,
     ),
     "folder": Recipe(
         data="folder", network="whitened", width=32, epochs=40, batch=32, learning_rate=0.1, averaging=0.98, shift=4

@@ -40,7 +40,7 @@ def test_an_unknown_network_names_the_known_ones() -> None:
         build(Recipe(network="plane"), FASHION.task)
 
 
-@pytest.mark.parametrize("network", ["residual", "whitened", "torchvision:resnet18"])
+@pytest.mark.parametrize("network", ["residual", "whitened", "whitened-deep", "torchvision:resnet18"])
 def test_a_network_for_pictures_refuses_signals(network: str) -> None:
     with pytest.raises(InvalidRequest, match=f"network {network} takes pictures, and the data holds signals"):
         build(Recipe(network=network), replace(FASHION.task, input=SIGNAL))

@@ -194,13 +194,13 @@ def test_weights_are_signed_and_scaled_per_channel_activations_unsigned(graph: o
 
 
 def test_what_lies_between_is_quantised_whatever_the_network() -> None:
-    """Of the network that has normalisations left over behind a pooling."""
+    """Of the network that has normalisations left over behind a pooling, and sums."""
     task = data_set("cifar10").task
-    recipe = replace(TINY, data="cifar10", network="whitened")
+    recipe = replace(TINY, data="cifar10", network="whitened-deep")
     torch.manual_seed(1)
     model = exported_graph(Deployed(settled(build(recipe, task)), task, WARMTH), task.input)
     inside, last = quantisable(model.graph)
-    assert {"stem.whitening", "stage1.norm1", "stage3.relu2", "pool", "head"} <= inside
+    assert {"stem.whitening", "stage1.norm1", "stage2.add", "stage3.relu3", "pool", "head"} <= inside
     assert not {name for name in inside if name.startswith(("input.", "temperature.", "_", "probabilities"))}
     assert last == ["Gemm"]
     random = torch.randint(0, 256, (20, *task.input.shape), generator=torch.Generator().manual_seed(2))

@@ -1,6 +1,7 @@
 """Networks by name."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -18,10 +19,10 @@ NETWORKS: dict[str, Callable[[Task, int], nn.Module]] = {
     "plain": Plain,
     "residual": Residual,
     "whitened": Whitened,
+    "whitened-deep": partial(Whitened, deep=True),
 }
 
-
-OF_PICTURES = ("residual", "whitened")  # the others take signals and volumes, too
+OF_PICTURES = ("residual", "whitened", "whitened-deep")  # the others take signals and volumes, too
 
 
 def build(recipe: Recipe, task: Task) -> nn.Module:
