@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from training.config import Recipe
+from training.data.table import data_set
+from training.networks.table import build
+from training.networks.whitened import BridgedStage, Stage, Whitening
+
+TASK = data_set("cifar10").task
+
+
+def test_whitening_makes_neighbouring_pixels_uncorrelated_of_spread_1() -> None:
+    planes = torch.nn.functional.avg_pool2d(torch.randn(50, 3, 33, 33), 2, 1)  # neighbours are alike
+    whitening = Whitening(3)
+    whitening.fit(planes)
+    values = whitening(planes).movedim(1, -1).flatten(0, 2) - whitening.bias
+    half = values[:, :12]
+    assert torch.allclose(half.T.cov(), torch.eye(12), atol=0.05)
+    assert torch.allclose(values[:, 12:], -half, atol=1e-5)
+    assert not whitening.weight.requires_grad
+
+
+@pytest.mark.parametrize("stage", [Stage, BridgedStage])
+def test_convolutions_begin_by_passing_channels_on(stage: type[Stage]) -> None:
+    made, planes = stage(4, 8), torch.randn(2, 4, 6, 6)
+    assert torch.allclose(made.conv1(planes)[:, :4], planes, atol=1e-6)
+    wide = torch.randn(2, 8, 6, 6)
+    assert torch.allclose(made.conv2(wide), wide, atol=1e-6)
+
+
+@pytest.mark.parametrize(("stage", "silenced", "kept"), [(Stage, "norm2", False), (BridgedStage, "norm3", True)])
+def test_only_the_deep_form_adds_what_its_first_convolution_gives(
+    stage: type[Stage], silenced: str, *, kept: bool
+) -> None:
+    made, planes = stage(4, 8), torch.randn(2, 4, 6, 6)
+    torch.nn.init.zeros_(made.get_parameter(f"{silenced}.weight"))
+    first = made.eval().first(planes)
+    assert torch.equal(made(planes), first if kept else torch.zeros_like(first))
+
+
+@pytest.mark.parametrize(("network", "stage"), [("whitened", Stage), ("whitened-deep", BridgedStage)])
+def test_both_forms_are_networks_by_name(network: str, stage: type[Stage]) -> None:
+    assert type(build(Recipe(network=network, width=4), TASK).get_submodule("stage3")) is stage
