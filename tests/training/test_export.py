@@ -17,12 +17,14 @@ from training.checkpoint import CHECKPOINT, keep
 from training.data.examples import Examples
 from training.distributed import Group
 from training.evaluate import by_onnx
-from training.export import MODEL, WEIGHTS, ExportRefused, export, exported_recipe
+from training.export import MODEL, WEIGHTS, ExportRefused, calibration, export, exported_recipe
 from training.learner import Epoch
 from training.loop import Outcome
 from training.networks.table import build
 from training.resuming import begin
 from training.runs import Run, record
+
+WARMTH = 1.7
 
 
 @pytest.fixture
@@ -153,3 +155,27 @@ def test_a_file_without_a_recipe_is_one_line(tmp_path: Path, content: bytes | No
         (tmp_path / MODEL).write_bytes(content)
     with pytest.raises(ExportRefused, match="is not there, or holds no card"):
         exported_recipe(tmp_path / MODEL)
+
+
+def test_a_factor_on_logarithms_undoes_the_temperature(examples: Callable[[int, int], Examples]) -> None:
+    test, logits = examples(60, 2), 3 * torch.randn(60, 10, generator=torch.Generator().manual_seed(1))
+    warm, plain = ((logits / warmth).softmax(1).numpy() for warmth in (WARMTH, 1.0))
+    found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
+    assert found.error_before == pytest.approx(without.error_after, abs=1e-6)
+    assert found.error_after != pytest.approx(found.error_before, abs=1e-3)
+    assert (found.temperature, found.count) == (WARMTH, 60)
+
+
+def test_a_temperature_beyond_all_measure_can_be_undone(examples: Callable[[int, int], Examples]) -> None:
+    hot = np.full((60, 10), 0.1, np.float32)
+    hot[:, 3:5] = (0.0, 0.2)
+    found = calibration(1e6, hot, examples(60, 2))
+    assert 0.5 < found.error_before <= 1
+
+
+def test_a_factor_on_logarithms_undoes_the_temperature_of_yes_or_no(examples: Callable[[int, int], Examples]) -> None:
+    test, logits = examples(60, 2), 3 * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
+    test = Examples(test.inputs, test.targets % 2)
+    warm, plain = ((logits / warmth).sigmoid().numpy() for warmth in (WARMTH, 1.0))
+    found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
+    assert found.error_before == pytest.approx(without.error_after, abs=1e-6)

@@ -1,36 +1,23 @@
 import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import torch
 from numpy.typing import NDArray
-from onnx import helper
-from onnxruntime.quantization import quantize_static
 
 from service.inference.contract.card import METADATA_KEY
-from service.inference.graph.layers import Graph
 from service.inference.serving.model import open_session
 from service.inference.serving.proof import prove
 from service.inference.serving.providers import Providers
-from tests.training.conftest import FASHION, TINY, settled
+from tests.training.conftest import FASHION
 from tests.training.pictures import pets
 from training import quantize as quantising
 from training.__main__ import REFUSED, main
-from training.data.examples import Examples
-from training.data.table import data_set
-from training.deployed import Deployed
 from training.evaluate import Report, by_onnx, predict
-from training.export import MODEL, calibration, card_of, exported_graph
-from training.networks.table import build
-from training.parity import layer_outputs
-from training.quantize import Judged, QuantisationRefused, in_int8, is_int8, layer_names, quantisable
-
-WARMTH = 1.7
+from training.export import MODEL, calibration, card_of
+from training.quantize import Judged
 
 Pixels = NDArray[np.generic]
 
@@ -64,20 +51,6 @@ def models(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def places(models: Path, data_dir: Path) -> list[str]:
     return ["--models", str(models), "--data-dir", str(data_dir)]
-
-
-@pytest.fixture
-def graph(models: Path) -> onnx.ModelProto:
-    return onnx.load(models / "fashion-mnist/1" / MODEL)
-
-
-@pytest.fixture
-def pixels(examples: Callable[[int, int], Examples]) -> Pixels:
-    return examples(50, 4).inputs.numpy()
-
-
-def reading(model: onnx.ModelProto, name: str) -> set[str]:
-    return {node.op_type for node in model.graph.node if name in node.input}
 
 
 def test_the_written_file_is_alone_and_says_how_it_was_made(quantised: Path) -> None:
@@ -124,107 +97,11 @@ def test_everything_that_was_measured_is_measured_again(quantised: Path, data_di
     assert card.calibration == calibration(card.calibration.temperature, after, test)
 
 
-def test_a_factor_on_logarithms_undoes_the_temperature(examples: Callable[[int, int], Examples]) -> None:
-    test, logits = examples(60, 2), 3 * torch.randn(60, 10, generator=torch.Generator().manual_seed(1))
-    warm, plain = ((logits / warmth).softmax(1).numpy() for warmth in (WARMTH, 1.0))
-    found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
-    assert found.error_before == pytest.approx(without.error_after, abs=1e-6)
-    assert found.error_after != pytest.approx(found.error_before, abs=1e-3)
-    assert (found.temperature, found.count) == (WARMTH, 60)
-
-
-def test_a_temperature_beyond_all_measure_can_be_undone(examples: Callable[[int, int], Examples]) -> None:
-    hot = np.full((60, 10), 0.1, np.float32)
-    hot[:, 3:5] = (0.0, 0.2)
-    found = calibration(1e6, hot, examples(60, 2))
-    assert 0.5 < found.error_before <= 1
-
-
-def test_a_factor_on_logarithms_undoes_the_temperature_of_yes_or_no(examples: Callable[[int, int], Examples]) -> None:
-    test, logits = examples(60, 2), 3 * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
-    test = Examples(test.inputs, test.targets % 2)
-    warm, plain = ((logits / warmth).sigmoid().numpy() for warmth in (WARMTH, 1.0))
-    found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
-    assert found.error_before == pytest.approx(without.error_after, abs=1e-6)
-
-
 def test_the_service_takes_the_file_by_its_proof(quantised: Path) -> None:
     file = quantised / "fashion-mnist-int8/1" / MODEL
     model, doubt = prove(open_session(str(file), Providers.of("cpu"), threads=1), card_of(file))
     assert doubt is None
     assert model.batches
-
-
-def test_every_layer_keeps_its_name_its_row_and_nearly_its_numbers(graph: onnx.ModelProto, pixels: Pixels) -> None:
-    made = in_int8(graph, pixels)
-    before, after = Graph.of(graph), Graph.of(made)
-    for name, row in before.rows.items():
-        assert replace(after.rows[name], inputs=row.inputs) == row
-    assert after.rows["stem.norm"].folded == ("stem.conv",)
-    assert after.totals.parameters == before.totals.parameters
-    assert after.totals.macs == before.totals.macs
-    ours, theirs = (layer_outputs(model, pixels) for model in (made, graph))
-    for name, values in theirs.items():
-        near = ours[name].astype(np.float64).ravel() @ values.astype(np.float64).ravel()
-        assert near / np.linalg.norm(ours[name]) / np.linalg.norm(values) > 0.99, name
-
-
-def test_preprocessing_temperature_and_softmax_stay_float(graph: onnx.ModelProto, pixels: Pixels) -> None:
-    made = in_int8(graph, pixels)
-    for name in ("pixels", "input.planes", "input.scaled.cast", "input.scaled.sub"):
-        assert not reading(made, name) & {"QuantizeLinear", "DequantizeLinear"}, name
-    assert reading(made, "input.scaled") == {"QuantizeLinear"}
-    assert reading(made, "head") == {"Div"}
-    assert "QuantizeLinear" not in reading(made, "temperature.div")
-    assert reading(made, "stem.norm") == reading(made, "stem.relu") == {"QuantizeLinear"}
-
-
-def test_weights_are_signed_and_scaled_per_channel_activations_unsigned(graph: onnx.ModelProto, pixels: Pixels) -> None:
-    made = in_int8(graph, pixels)
-    held = {tensor.name: tensor for tensor in made.graph.initializer}
-    weights = [name for name in held if name.endswith(".weight_quantized")]
-    assert len(weights) == 6
-    for name in weights:
-        kernel = held[name]
-        assert kernel.data_type == onnx.TensorProto.INT8
-        assert np.abs(onnx.numpy_helper.to_array(kernel).astype(int)).max() == 127
-        scale = held[name.replace("_quantized", "_scale")]
-        assert list(scale.dims) == [10 if name.startswith("head") else kernel.dims[0]]
-    assert held["stem.relu_zero_point"].data_type == onnx.TensorProto.UINT8
-
-
-def test_what_lies_between_is_quantised_whatever_the_network() -> None:
-    """Of the network that has normalisations left over behind a pooling, and sums."""
-    task = data_set("cifar10").task
-    recipe = replace(TINY, data="cifar10", network="whitened-deep")
-    torch.manual_seed(1)
-    model = exported_graph(Deployed(settled(build(recipe, task)), task, WARMTH), task.input)
-    inside, last = quantisable(model.graph)
-    assert {"stem.whitening", "stage1.norm1", "stage2.add", "stage3.relu3", "pool", "head"} <= inside
-    assert not {name for name in inside if name.startswith(("input.", "temperature.", "_", "probabilities"))}
-    assert last == ["Gemm"]
-    random = torch.randint(0, 256, (20, *task.input.shape), generator=torch.Generator().manual_seed(2))
-    made = in_int8(model, random.to(torch.uint8).numpy())
-    assert layer_names(model) <= layer_names(made)
-    held = {tensor.name: tensor for tensor in made.graph.initializer}
-    assert list(held["stage1.norm1.weight_scale"].dims) == list(held["stage1.norm1.weight_quantized"].dims)
-
-
-def test_last_are_all_products_that_no_other_reads() -> None:
-    weights = [helper.make_tensor(name, 1, [2, 2], [1.0] * 4) for name in ("a", "b", "c")]
-    nodes = [
-        helper.make_node("Abs", ["x"], ["before"], "before"),
-        helper.make_node("MatMul", ["before", "a"], ["first"], "first"),
-        helper.make_node("Relu", ["first"], ["between"], "between"),
-        helper.make_node("Abs", ["x"], ["aside"], "aside"),
-        helper.make_node("Gemm", ["between", "b"], ["one"], "one"),
-        helper.make_node("MatMul", ["between", "c"], ["other"], "other"),
-        helper.make_node("Add", ["one", "aside"], ["y"], "y"),
-    ]
-    shape = [helper.make_tensor_value_info(name, 1, ["N", 2]) for name in ("x", "y", "other")]
-    inside, last = quantisable(helper.make_graph(nodes, "g", shape[:1], shape[1:], weights))
-    assert inside == {"first", "between", "one", "other"}
-    assert last == ["Gemm", "MatMul"]
 
 
 def test_the_same_command_writes_the_same_bytes_as_the_next_version(
@@ -312,19 +189,6 @@ def test_what_is_int8_already_is_refused(quantised: Path, data_dir: Path, capsys
     assert main(["quantize", "fashion-mnist-int8", *places]) == REFUSED
     assert "is INT8 already" in capsys.readouterr().err
     assert not (quantised / "fashion-mnist-int8-int8").exists()
-    model = onnx.load(quantised / "fashion-mnist-int8/1" / MODEL)
-    assert is_int8(model)
-    with pytest.raises(QuantisationRefused, match="quantised already"):
-        in_int8(model, np.zeros((1, 28, 28, 1), np.uint8))
-
-
-def test_a_lost_layer_is_refused(graph: onnx.ModelProto, pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    def careless(*arguments: object, **options: object) -> None:
-        quantize_static(*arguments, **{**options, "extra_options": {}})
-
-    monkeypatch.setattr(quantising, "quantize_static", careless)
-    with pytest.raises(QuantisationRefused, match=r"layers are lost in quantisation: stage1\.norm1, .*stem\.norm$"):
-        in_int8(graph, pixels)
 
 
 def test_nothing_is_said_that_nobody_asked(
@@ -350,9 +214,9 @@ def test_an_int8_version_is_evaluated_by_onnxruntime_alone(
     assert len(re.findall(r"accuracy \S+ on 60 inputs", text)) == 1
 
 
-def test_a_card_without_calibration_gets_none(places: list[str], models: Path, graph: onnx.ModelProto) -> None:
+def test_a_card_without_calibration_gets_none(places: list[str], models: Path) -> None:
     source = models / "fashion-mnist/1" / MODEL
-    card = card_of(source).model_copy(update={"calibration": None})
+    graph, card = onnx.load(source), card_of(source).model_copy(update={"calibration": None})
     del graph.metadata_props[:]
     graph.metadata_props.add(key=METADATA_KEY, value=card.model_dump_json())
     source.write_bytes(graph.SerializeToString())

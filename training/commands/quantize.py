@@ -12,7 +12,8 @@ from training.commands.versions import version_of
 from training.data.examples import split
 from training.export import MODEL, exported_recipe, exported_task
 from training.folders import following
-from training.quantize import EXAMPLES, QuantisationRefused, is_int8, quantize
+from training.int8 import QuantisationRefused, is_int8
+from training.quantize import EXAMPLES, quantize
 
 ABOUT = "write a version of a model in INT8, as the next version of NAME-int8, unless it is much worse"
 POINTS = 0.5

@@ -1,0 +1,132 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+from onnxruntime.quantization import quantize_static
+
+from service.inference.graph.layers import Graph
+from tests.training.conftest import FASHION, TINY, settled
+from training import int8
+from training.config import Recipe
+from training.data.examples import Examples, Task
+from training.data.table import data_set
+from training.deployed import Deployed
+from training.export import exported_graph
+from training.int8 import QuantisationRefused, in_int8, is_int8, layer_names, quantisable
+from training.networks.table import build
+from training.parity import layer_outputs
+
+WARMTH = 1.7
+
+Pixels = NDArray[np.generic]
+
+
+def exported(recipe: Recipe, task: Task) -> onnx.ModelProto:
+    torch.manual_seed(1)
+    return exported_graph(Deployed(settled(build(recipe, task)), task, WARMTH), task.input)
+
+
+@pytest.fixture(scope="module")
+def graph() -> onnx.ModelProto:
+    return exported(TINY, FASHION.task)
+
+
+@pytest.fixture
+def pixels(examples: Callable[[int, int], Examples]) -> Pixels:
+    return examples(50, 4).inputs.numpy()
+
+
+def reading(model: onnx.ModelProto, name: str) -> set[str]:
+    return {node.op_type for node in model.graph.node if name in node.input}
+
+
+def test_every_layer_keeps_its_name_its_row_and_nearly_its_numbers(graph: onnx.ModelProto, pixels: Pixels) -> None:
+    made = in_int8(graph, pixels)
+    before, after = Graph.of(graph), Graph.of(made)
+    for name, row in before.rows.items():
+        assert replace(after.rows[name], inputs=row.inputs) == row
+    assert after.rows["stem.norm"].folded == ("stem.conv",)
+    assert after.totals.parameters == before.totals.parameters
+    assert after.totals.macs == before.totals.macs
+    ours, theirs = (layer_outputs(model, pixels) for model in (made, graph))
+    for name, values in theirs.items():
+        near = ours[name].astype(np.float64).ravel() @ values.astype(np.float64).ravel()
+        assert near / np.linalg.norm(ours[name]) / np.linalg.norm(values) > 0.99, name
+
+
+def test_preprocessing_temperature_and_softmax_stay_float(graph: onnx.ModelProto, pixels: Pixels) -> None:
+    made = in_int8(graph, pixels)
+    for name in ("pixels", "input.planes", "input.scaled.cast", "input.scaled.sub"):
+        assert not reading(made, name) & {"QuantizeLinear", "DequantizeLinear"}, name
+    assert reading(made, "input.scaled") == {"QuantizeLinear"}
+    assert reading(made, "head") == {"Div"}
+    assert "QuantizeLinear" not in reading(made, "temperature.div")
+    assert reading(made, "stem.norm") == reading(made, "stem.relu") == {"QuantizeLinear"}
+
+
+def test_weights_are_signed_and_scaled_per_channel_activations_unsigned(graph: onnx.ModelProto, pixels: Pixels) -> None:
+    made = in_int8(graph, pixels)
+    held = {tensor.name: tensor for tensor in made.graph.initializer}
+    weights = [name for name in held if name.endswith(".weight_quantized")]
+    assert len(weights) == 6
+    for name in weights:
+        kernel = held[name]
+        assert kernel.data_type == onnx.TensorProto.INT8
+        assert np.abs(onnx.numpy_helper.to_array(kernel).astype(int)).max() == 127
+        scale = held[name.replace("_quantized", "_scale")]
+        assert list(scale.dims) == [10 if name.startswith("head") else kernel.dims[0]]
+    assert held["stem.relu_zero_point"].data_type == onnx.TensorProto.UINT8
+
+
+def test_what_lies_between_is_quantised_whatever_the_network() -> None:
+    """Of the network that has normalisations left over behind a pooling, and sums."""
+    task = data_set("cifar10").task
+    recipe = replace(TINY, data="cifar10", network="whitened-deep")
+    model = exported(recipe, task)
+    inside, last = quantisable(model.graph)
+    assert {"stem.whitening", "stage1.norm1", "stage2.add", "stage3.relu3", "pool", "head"} <= inside
+    assert not {name for name in inside if name.startswith(("input.", "temperature.", "_", "probabilities"))}
+    assert last == ["Gemm"]
+    random = torch.randint(0, 256, (20, *task.input.shape), generator=torch.Generator().manual_seed(2))
+    made = in_int8(model, random.to(torch.uint8).numpy())
+    assert layer_names(model) <= layer_names(made)
+    held = {tensor.name: tensor for tensor in made.graph.initializer}
+    assert list(held["stage1.norm1.weight_scale"].dims) == list(held["stage1.norm1.weight_quantized"].dims)
+
+
+def test_last_are_all_products_that_no_other_reads() -> None:
+    weights = [helper.make_tensor(name, 1, [2, 2], [1.0] * 4) for name in ("a", "b", "c")]
+    nodes = [
+        helper.make_node("Abs", ["x"], ["before"], "before"),
+        helper.make_node("MatMul", ["before", "a"], ["first"], "first"),
+        helper.make_node("Relu", ["first"], ["between"], "between"),
+        helper.make_node("Abs", ["x"], ["aside"], "aside"),
+        helper.make_node("Gemm", ["between", "b"], ["one"], "one"),
+        helper.make_node("MatMul", ["between", "c"], ["other"], "other"),
+        helper.make_node("Add", ["one", "aside"], ["y"], "y"),
+    ]
+    shape = [helper.make_tensor_value_info(name, 1, ["N", 2]) for name in ("x", "y", "other")]
+    inside, last = quantisable(helper.make_graph(nodes, "g", shape[:1], shape[1:], weights))
+    assert inside == {"first", "between", "one", "other"}
+    assert last == ["Gemm", "MatMul"]
+
+
+def test_what_is_int8_already_is_refused(graph: onnx.ModelProto, pixels: Pixels) -> None:
+    made = in_int8(graph, pixels)
+    assert (is_int8(graph), is_int8(made)) == (False, True)
+    with pytest.raises(QuantisationRefused, match="quantised already"):
+        in_int8(made, pixels)
+
+
+def test_a_lost_layer_is_refused(graph: onnx.ModelProto, pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(*arguments: object, **options: object) -> None:
+        quantize_static(*arguments, **{**options, "extra_options": {}})
+
+    monkeypatch.setattr(int8, "quantize_static", careless)
+    with pytest.raises(QuantisationRefused, match=r"layers are lost in quantisation: stage1\.norm1, .*stem\.norm$"):
+        in_int8(graph, pixels)
