@@ -13,10 +13,10 @@ from service.inference.serving.proof import prove
 from service.inference.serving.providers import Providers
 from tests.training.conftest import FASHION
 from tests.training.pictures import pets
-from training import quantize as quantising
 from training.__main__ import REFUSED, main
 from training.evaluate import Report, by_onnx, predict
 from training.export import MODEL, calibration, card_of
+from training.int8 import in_int8
 from training.quantize import Judged
 
 Pixels = NDArray[np.generic]
@@ -116,16 +116,15 @@ def test_the_same_command_writes_the_same_bytes_as_the_next_version(
 def test_more_than_the_tolerance_is_refused_with_both_accuracies(
     places: list[str], models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = quantising.in_int8
 
     def spoilt(*arguments: object) -> onnx.ModelProto:
-        model = original(*arguments)  # type: ignore[arg-type]
+        model = in_int8(*arguments)  # type: ignore[arg-type]
         for tensor in model.graph.initializer:
             if tensor.name == "stem.relu_scale":
                 tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(30, np.float32), tensor.name))
         return model
 
-    monkeypatch.setattr(quantising, "in_int8", spoilt)
+    monkeypatch.setattr("training.quantize.in_int8", spoilt)
     assert main(["quantize", *places]) == REFUSED
     said = capsys.readouterr().err
     assert re.fullmatch(
@@ -146,13 +145,12 @@ def test_ranges_are_read_off_training_examples_that_chose_nothing(
     places: list[str], models: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Pixels] = []
-    original = quantising.in_int8
 
     def watched(model: onnx.ModelProto, inputs: Pixels) -> onnx.ModelProto:
         seen.append(inputs)
-        return original(model, inputs)
+        return in_int8(model, inputs)
 
-    monkeypatch.setattr(quantising, "in_int8", watched)
+    monkeypatch.setattr("training.quantize.in_int8", watched)
     assert main(["quantize", *places, "--examples", "1000", "--tolerance", "50"]) == 0
     training = {picture.tobytes() for picture in FASHION.read_training(data_dir).inputs.numpy()}
     used = {picture.tobytes() for picture in seen[0]}
