@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 BINS = 15  # as Guo et al. have them
 STEPS = 50
+LEAST, MOST = 0.1, 10.0  # of a temperature: the best for a handful of examples may be none, or without end
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def reliability(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) 
 def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
     """The temperature by which `logits`, float32 [count, outputs], predict `targets`, int64 [count], best.
 
-    It is that of the least cross-entropy (C. Guo et al., 2017, section 4.2): one number, which changes no class.
+    It is that of the least cross-entropy from LEAST to MOST (C. Guo et al., 2017, section 4.2): one number, which
+    changes no class.
     """
     logits = logits.detach().double()
     warmth = torch.zeros((), dtype=torch.float64, requires_grad=True)  # its logarithm, so that it stays above 0
@@ -55,7 +57,7 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(warmth.detach().exp())
+    return min(max(float(warmth.detach().exp()), LEAST), MOST)
 
 
 def loss_of(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:

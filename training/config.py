@@ -12,6 +12,7 @@ Value = str | int | float | bool
 T = TypeVar("T", str, int, float)
 
 PRECISIONS = ("float32", "bfloat16")
+MOST_SEED = 2**63 - 1  # as torch has it
 OF_THE_NETWORK = ("network", "width", "momentum", "weight_decay", "bias_rate", "logit_scale")
 """Fields of the recipe that suit a network, whatever it learns: they are taken over with its weights."""
 
@@ -53,7 +54,7 @@ class Recipe:
             (("width", "held_out", "epochs", "batch"), 1, math.inf),
             (("size",), 1, 4096),
             (("learning_rate", "weight_decay", "bias_rate", "logit_scale", "shift"), 0, math.inf),
-            (("seed",), 0, 2**63 - 1),
+            (("seed",), 0, MOST_SEED),
             (("warmup", "momentum", "label_smoothing", "averaging", "flip", "erase", "erase_share"), 0, 1),
         ):
             for name in names:

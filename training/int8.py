@@ -36,7 +36,7 @@ def in_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
     Every layer keeps its name, the modules folded into it are still listed. Raises QuantisationRefused.
     """
     if is_int8(model):
-        raise QuantisationRefused("it is quantised already: name the float model")
+        raise QuantisationRefused("the model is INT8 already: name the float one that it was made of")
     inside, last = quantisable(model.graph)
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)

@@ -16,7 +16,7 @@ from training.distributed import Group
 from training.networks.table import build
 from training.networks.whitened import Whitened
 
-LOOKED_AT = 5000  # pictures from which the first layer is computed
+LOOKED_AT = 5000 * 32 * 32  # pixels of the pictures from which the first layer is computed
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def prepare(
     torch.manual_seed(recipe.seed)
     network: nn.Module = build(recipe, task)
     if isinstance(network, Whitened):
-        network.fit(training.inputs[:LOOKED_AT])
+        network.fit(training.inputs[: max(1, LOOKED_AT // math.prod(task.input.size))])
     network.load_state_dict(begin, strict=False)
     network.to(group.device)
     if len(task.input.size) == 2:
@@ -100,7 +100,7 @@ def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
 def one_cycle(progress: float, warmup: float) -> float:
     """Share of the peak learning rate after `progress` (0 to 1): up in a line until `warmup`, down in a cosine to 0."""
     if progress < warmup:
-        return max(progress, 0.01) / warmup
+        return min(max(progress, 0.01) / warmup, 1)
     return (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9))) / 2
 
 

@@ -17,6 +17,7 @@ from training.export import MODEL, WEIGHTS, card_of, exported_recipe
 from training.folders import newest
 from training.networks.pretrained import pretrained_weights
 from training.networks.table import build
+from training.state_dict import COUNTER
 
 GENTLER = 0.5  # times the learning rate: what is known already shall be bent, not broken
 
@@ -56,12 +57,14 @@ class Start:
         wanted = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{head}.")}
         for name, value in wanted.items():
             found = self.weights.get(name)
+            if found is None and name.endswith(COUNTER):
+                continue
             if found is None or found.shape != value.shape:
                 raise InvalidRequest(
                     f"the weights of {self.origin} do not fit network {recipe.network} of width {recipe.width}: "
                     f"{name} is {'missing' if found is None else f'{tuple(found.shape)}, not {tuple(value.shape)}'}"
                 )
-        return {name: self.weights[name] for name in wanted}
+        return {name: self.weights[name] for name in wanted if name in self.weights}
 
 
 def start_from_model(folder: Path) -> Start:

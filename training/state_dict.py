@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from service.errors import ConvscopeError
 from training.data.examples import first_line
 
+COUNTER = "num_batches_tracked"  # of a normalisation, which does without: older files lack it
+
 
 class ModuleRefused(ConvscopeError):
     """A module that cannot be made, does not fit its weights, labels or pictures, or cannot be exported."""
@@ -20,7 +22,8 @@ def give_weights(network: nn.Module, path: Path) -> None:
     """Load a state dict, from safetensors or from torch.save. Raises ModuleRefused when it cannot be read or fitted."""
     weights, wanted = _read_weights(path), network.state_dict()
     missing, unknown = (
-        [key for key in some if key not in other] for some, other in ((wanted, weights), (weights, wanted))
+        [key for key in some if key not in other and not key.endswith(COUNTER)]
+        for some, other in ((wanted, weights), (weights, wanted))
     )
     odd = [key for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
     said = [
@@ -31,7 +34,10 @@ def give_weights(network: nn.Module, path: Path) -> None:
         said.append(f"{odd[0]}{_more(odd)} is {shapes}")
     if said:
         raise ModuleRefused(f"{path} does not fit the module: {'; '.join(said)}")
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights, strict=False)
+    except (RuntimeError, ValueError) as error:  # a module may have rules of its own
+        raise ModuleRefused(f"{path} does not fit the module: {first_line(error)}") from error
 
 
 def _more(keys: list[str]) -> str:

@@ -119,7 +119,7 @@ def test_last_are_all_products_that_no_other_reads() -> None:
 def test_what_is_int8_already_is_refused(graph: onnx.ModelProto, pixels: Pixels) -> None:
     made = in_int8(graph, pixels)
     assert (is_int8(graph), is_int8(made)) == (False, True)
-    with pytest.raises(QuantisationRefused, match="quantised already"):
+    with pytest.raises(QuantisationRefused, match="is INT8 already"):
         in_int8(made, pixels)
 
 

@@ -1,35 +1,23 @@
-"""Readers of CIFAR, MNIST-1D and ModelNet10, on small files made here: whole, damaged, missing, hostile."""
+"""CIFAR, MNIST-1D and ModelNet10, on small files made here: read whole, damaged, missing, hostile; and learnt from."""
 
-import hashlib
 import os
 import pickle
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torchvision import datasets
 
+from tests.training.small_data import RANDOM, signals, unreachable, voxels, written
+from training.__main__ import REFUSED, main
 from training.config import RECIPES
 from training.data.examples import DataMissing
 from training.data.table import DATA_SETS, data_set
+from training.export import MODEL, card_of
 from training.networks.table import build
 
 FOLDERS = {"cifar10": datasets.CIFAR10.base_folder, "cifar100": datasets.CIFAR100.base_folder}
-RANDOM = np.random.default_rng(6)
-
-
-def unreachable(*_: object, **__: object) -> None:
-    raise URLError("no route")
-
-
-def written(path: Path, values: object) -> str:
-    """Pickle `values` into `path`; the digest that torchvision wants to see."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(pickle.dumps(values))
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
@@ -85,10 +73,6 @@ def test_cifar_cut_short_is_one_line(cifar: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def signals(count: int) -> tuple[NDArray[np.float64], list[int]]:
-    return RANDOM.standard_normal((count, 40)), [number % 10 for number in range(count)]
-
-
 @pytest.mark.parametrize("packed", [True, False])
 def test_mnist1d_is_read_in_both_forms(tmp_path: Path, packed: bool) -> None:
     (x, y), (x_test, y_test) = signals(30), signals(20)
@@ -115,12 +99,6 @@ def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path: Path, monkeyp
     with pytest.raises(DataMissing, match=r"it wants (posix|nt)\.system, which is no array"):
         data_set("mnist1d").read_training(tmp_path)
     assert not (tmp_path / "harmed").exists()
-
-
-def voxels(path: Path, count: int = 12) -> None:
-    solid = RANDOM.integers(0, 2, (count, 30, 30, 30)).astype(bool)
-    kinds = np.arange(count) % 10
-    np.savez_compressed(path, X_train=solid, y_train=kinds, X_test=solid[::2], y_test=kinds[::2])
 
 
 def test_modelnet10_is_read_as_voxels(tmp_path: Path) -> None:
@@ -158,3 +136,37 @@ def test_every_recipe_names_data_that_its_network_takes(name: str) -> None:
     task = data_set(name).task
     logits = build(RECIPES[name], task).eval()(torch.zeros(1, *task.input.shape))
     assert logits.shape == (1, task.outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "task"),
+    [
+        ("cifar10", "image", "multiclass"),
+        ("cats-dogs", "image", "binary"),
+        ("mnist1d", "signal", "multiclass"),
+        ("modelnet10", "volume", "multiclass"),
+    ],
+)
+def test_whatever_the_data_it_is_trained_exported_and_measured(
+    cifar: Path, name: str, kind: str, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (x, y), (x_test, y_test) = signals(20), signals(10)
+    np.savez(cifar / "mnist1d.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    voxels(cifar / "modelnet10.npz")
+    places = ["--data-dir", str(cifar), "--runs", str(cifar / "runs"), "--models", str(cifar / "models")]
+    small = ["--width", "2", "--epochs", "2", "--held-out", "1", "--batch", "8"]
+    assert main(["train", name, *places, *small, "--export"]) == 0
+    assert (cifar / "runs" / name / "1" / "kernels.png").is_file()
+    assert main(["evaluate", name, *places]) == 0
+    stated = [line for line in capsys.readouterr().out.splitlines() if line.startswith("accuracy")]
+    assert len(stated) == 3
+    assert len(set(stated)) == 1
+    card = card_of(cifar / "models" / name / "1" / MODEL)
+    assert (card.input.kind, card.task) == (kind, task)
+
+
+def test_nothing_is_covered_but_pictures(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = signals(20)
+    np.savez(cifar / "mnist1d.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    assert main(["train", "mnist1d", "--data-dir", str(cifar), "--held-out", "1", "--erase", "0.5"]) == REFUSED
+    assert "--erase covers a part of a picture, and the data holds signals" in capsys.readouterr().err

@@ -3,14 +3,15 @@
 import argparse
 from pathlib import Path
 
+from service.errors import InvalidRequest
 from service.inference.contract.card import Quantisation
+from training.commands.export import named_run
 from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places
 from training.commands.versions import version_of
 from training.data.examples import Examples
 from training.evaluate import Predictor, by_onnx, by_torch, predict, report
 from training.export import MODEL, WEIGHTS, card_of, exported, exported_recipe, exported_task
-from training.runs import read
 
 ABOUT = "measure a version's weights and its ONNX file on the test set"
 
@@ -18,7 +19,7 @@ ABOUT = "measure a version's weights and its ONNX file on the test set"
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Describe the command's flags."""
     parser.set_defaults(command=run_evaluate)
-    add_places(parser)
+    add_places(parser, of_a_run=True)
     add_folder(parser)
     parser.add_argument("--run", type=Path, help="folder of a run, to measure its checkpoint instead")
     parser.add_argument("--version", type=int, help="of the model (the newest)")
@@ -27,7 +28,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 def run_evaluate(options: argparse.Namespace) -> int:
     """Measure a run's checkpoint, or a version's weights and its ONNX file."""
     if options.run:
-        run = read(options.run)
+        if options.version is not None:
+            raise InvalidRequest("--version is of a model, and --run of none yet: give one of the two")
+        run = named_run(options)
         data = data_of(options, run.recipe, run.task)
         test = data.read_test(options.data_dir)
         show(f"checkpoint of {options.run}", by_torch(run.deployed()), test, run.task.labels)

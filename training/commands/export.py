@@ -19,8 +19,7 @@ ABOUT = "write a run's network, or a module of your own, as the next version of 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Describe the command's flags."""
     parser.set_defaults(command=run_export)
-    add_places(parser)
-    parser.set_defaults(name=None)
+    add_places(parser, of_a_run=True)
     add_folder(parser)
     parser.add_argument("--run", type=Path, help="folder of a run (the newest)")
     parser.add_argument("--version", type=int, help="of the model (the next)")

@@ -86,10 +86,12 @@ def check_fit(recipe: Recipe, task: Task, learnt: Examples, processes: int = 1) 
     shape = " x ".join(map(str, task.input.size))
     if task.input.kind == "image" and recipe.shift >= min(task.input.size):
         raise InvalidRequest(f"--shift {recipe.shift} moves pictures of {shape} out of sight")
+    if task.input.kind != "image" and recipe.erase:
+        raise InvalidRequest(f"--erase covers a part of a picture, and the data holds {task.input.kind}s")
     try:
         with torch.no_grad():
             build(recipe, task).train()(learnt.inputs[: min(2, smallest)])
-    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+    except (RuntimeError, ValueError, ZeroDivisionError, AssertionError) as error:
         raise InvalidRequest(
             f"network {recipe.network} cannot learn from batches of {smallest} to {recipe.batch} inputs of {shape}: "
             f"{first_line(error)}"

@@ -10,9 +10,9 @@ DEFAULT = "fashion-mnist"
 INTERRUPTED = 130  # the status that a shell reports for Ctrl-C: 128 + SIGINT
 
 
-def add_places(parser: argparse.ArgumentParser) -> None:
-    """Add the name of a recipe and three folders."""
-    parser.add_argument("name", nargs="?", default=DEFAULT, help="recipe and model (%(default)s)")
+def add_places(parser: argparse.ArgumentParser, *, of_a_run: bool = False) -> None:
+    """Add the name of a recipe and three folders; a name may be left out, where a run can be named instead."""
+    parser.add_argument("name", nargs="?", default=None if of_a_run else DEFAULT, help=f"recipe and model ({DEFAULT})")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data set (%(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (%(default)s)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of all models (%(default)s)")

@@ -8,6 +8,7 @@ from training.commands.own_data import add_folder, model_name
 from training.commands.places import recipe_of
 from training.config import Recipe, overridden
 from training.data.folder import FOLDER
+from training.networks.pretrained import PREFIX
 from training.starting import Start, start_from_model, start_pretrained
 
 
@@ -33,6 +34,7 @@ def planned(options: argparse.Namespace) -> tuple[Recipe, Start | None]:
     """
     options.name = model_name(options)
     recipe = overridden(recipe_of(FOLDER if options.folder else options.name), vars(options))
+    refuse_idle(recipe, options)
     if options.begin and options.pretrained:
         raise InvalidRequest("--from and --pretrained both name weights to begin with: choose one")
     if options.pretrained:
@@ -41,3 +43,11 @@ def planned(options: argparse.Namespace) -> tuple[Recipe, Start | None]:
         return recipe, None
     start = start_from_model(options.begin)
     return start.recipe_for(recipe, vars(options)), start
+
+
+def refuse_idle(recipe: Recipe, options: argparse.Namespace) -> None:
+    """Refuse a flag that would change nothing, and yet be written down. Raises InvalidRequest."""
+    if "size" in options and recipe.data != FOLDER:
+        raise InvalidRequest(f"--size is of your own pictures (--folder); {recipe.data} has a size of its own")
+    if "width" in options and recipe.network.startswith(PREFIX):
+        raise InvalidRequest(f"--width is of this project's networks; {recipe.network} has a width of its own")

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-import onnx
-
 from service.errors import InvalidRequest
 from training.commands.own_data import add_folder, data_of, model_name
 from training.commands.places import add_places
@@ -12,7 +10,6 @@ from training.commands.versions import version_of
 from training.data.examples import split
 from training.export import MODEL, exported_recipe, exported_task
 from training.folders import following
-from training.int8 import QuantisationRefused, is_int8
 from training.quantize import EXAMPLES, quantize
 
 ABOUT = "write a version of a model in INT8, as the next version of NAME-int8, unless it is much worse"
@@ -50,8 +47,6 @@ def run_quantize(options: argparse.Namespace) -> int:
     parent = options.models / model_name(options)
     source = version_of(parent, options.version) / MODEL
     recipe, task = exported_recipe(source), exported_task(source)
-    if is_int8(onnx.load(source)):
-        raise QuantisationRefused(f"{source} is INT8 already: name the float model that it was made of")
     data = data_of(options, recipe, card=task.input)
     if data.task.labels != task.labels:
         raise InvalidRequest(f"{options.folder} has other classes than {source}: {', '.join(task.labels)}")

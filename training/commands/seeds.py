@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 
 from service.errors import InvalidRequest
+from training.config import MOST_SEED
 from training.records import Result
 
 
@@ -31,8 +32,10 @@ def seeds(text: str, least: int = 2) -> list[int]:
         found = [int(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if len(set(found)) < max(least, len(found)) or min(found) < 0:
-        raise InvalidRequest(f"--seeds wants different seeds from 0 on, at least {least}, as in 1,2,3, not {text}")
+    if len(set(found)) < max(least, len(found)) or min(found) < 0 or max(found) > MOST_SEED:
+        raise InvalidRequest(
+            f"--seeds wants different seeds from 0 to {MOST_SEED}, at least {least}, as in 1,2,3, not {text}"
+        )
     return found
 
 

@@ -63,7 +63,8 @@ def run_train(options: argparse.Namespace) -> int:
 def train_one(options: argparse.Namespace, group: Group) -> Result | None:
     """Train once, from the start or from where a run was cut off, and measure; None where somebody cut it short."""
     begun = group.led(partial(resumed, options)) if options.resume else None
-    recipe, start = (begun.recipe, None) if begun else planned(options)
+    with group.leader_first():
+        recipe, start = (begun.recipe, None) if begun else planned(options)
     data, examples = read_training(options, recipe, begun, start, group)
     recipe = recipe if begun else sized(recipe, options, len(examples.targets))
     learnt, chosen = split(examples, recipe.held_out, recipe.seed)
@@ -87,7 +88,8 @@ def read_training(
         data = data_of(options, recipe, card=card)
         if begun:
             refuse_other_data(begun, data.task)
-        build(recipe, data.task)  # a network that there is not is refused before anything is read
+        with torch.device("meta"):  # which takes no memory
+            build(recipe, data.task)  # a network that there is not is refused before anything is read
         return data, data.read_training(options.data_dir)
 
 

@@ -58,11 +58,11 @@ def picture_folder(
     """Make a data set of `folder`: its sub-folders are the classes, or those of its `train` and `test`.
 
     Where there is no `test`, about a fifth of each class is set aside: by the files' names alone, so that none changes
-    sides when others come or with another seed. Pictures come as `card` says, uint8 [count, height, width, channels];
-    unreadable ones are skipped, and `say` is told how many. With a `task`, that of a network trained on them before,
-    its labels must be the same, and only the test part is read; without one all is read, for the mean and spread of the
-    part to learn from. The data set's own functions read nothing more, whatever folder they are given. Raises
-    DataMissing.
+    sides when others come or with another seed, but in a class so small that none or all fall into that fifth. Pictures
+    come as `card` says, uint8 [count, height, width, channels]; unreadable ones are skipped, and `say` is told how
+    many. With a `task`, that of a network trained on them before, its labels must be the same, and only the test part
+    is read; without one all is read, for the mean and spread of the part to learn from. The data set's own functions
+    read nothing more, whatever folder they are given. Raises DataMissing.
     """
     try:
         training, test = _parts(folder)
@@ -189,10 +189,10 @@ def _read(path: Path, card: InputCard, budget: PixelBudget) -> Picture:
 def _mean_and_spread(examples: Examples) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, of pixels scaled to 0..1; a channel that never varies has spread 1.
 
-    Counted by value, not summed by pixel: a histogram is exact, and takes no memory.
+    Counted by value, not summed by pixel: a histogram is exact.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = [torch.bincount(plane.flatten().int(), minlength=256) for plane in examples.inputs.unbind(-1)]
+    counts = [torch.bincount(plane.flatten(), minlength=256) for plane in examples.inputs.unbind(-1)]
     shares = [count / count.sum() for count in counts]
     means = [float((share * values).sum()) for share in shares]
     spreads = [float((share * (values - mean) ** 2).sum()) ** 0.5 for share, mean in zip(shares, means, strict=True)]

@@ -8,13 +8,14 @@ import torch
 from training.data.examples import DataMissing, Examples, first_line
 
 FILE = "modelnet10.npz"
+FORM = "X_train, X_test: voxels [count, 30, 30, 30], 0 or 1; y_train, y_test: numbers of the classes, by their names"
 
 
 def read_modelnet10(folder: Path, training: bool) -> Examples:
     """Read uint8 voxels [count, 30, 30, 30, 1], 0 or 1. Raises DataMissing."""
     path, part = folder / FILE, "train" if training else "test"
     if not path.is_file():
-        raise DataMissing(f"ModelNet10 is not in {folder}: name the folder that holds {FILE} with --data-dir")
+        raise DataMissing(f"ModelNet10 is not in {folder}: name the folder that holds {FILE} with --data-dir: {FORM}")
     try:
         with path.open("rb") as file, np.load(file) as values:
             voxels, labels = values[f"X_{part}"].astype(np.uint8), values[f"y_{part}"].astype(np.int64)

@@ -12,6 +12,7 @@ from training.networks.blocks import scaled_planes
 
 PREFIX = "torchvision:"
 SEVERAL_ANSWERS = ("googlenet", "inception_v3")  # while they learn they yield more than one tensor of logits
+VERSIONED = "mnasnet"  # takes no weights without the version that torch.save notes beside them
 COLOURS = 3
 
 
@@ -43,7 +44,7 @@ class Backbone(nn.Module):
 def known_backbones() -> list[str]:
     """Names that torchvision has for networks that tell pictures apart."""
     names: list[str] = models.list_models(module=models)
-    return [name for name in names if name not in SEVERAL_ANSWERS]
+    return [name for name in names if name not in SEVERAL_ANSWERS and not name.startswith(VERSIONED)]
 
 
 def pretrained_weights(network: str) -> tuple[dict[str, Tensor], str]:
@@ -60,7 +61,7 @@ def pretrained_weights(network: str) -> tuple[dict[str, Tensor], str]:
     weights: Any = models.get_model_weights(name).DEFAULT
     file = weights.url.rsplit("/", 1)[-1]
     try:
-        values = weights.get_state_dict(progress=False, check_hash=True)
+        values = models.get_model(name, weights=weights, progress=False).state_dict()
     except Exception as error:  # no network, no space, a damaged file: torch raises a dozen types
         raise DataMissing(
             f"{weights} cannot be had ({first_line(error)}): put {file} from download.pytorch.org/models into "

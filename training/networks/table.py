@@ -41,5 +41,5 @@ def build(recipe: Recipe, task: Task) -> nn.Module:
 
 
 def parameters(network: nn.Module) -> int:
-    """How many numbers the network holds that came of training."""
+    """How many numbers the network holds in its parameters, those included that are computed or fixed."""
     return sum(weight.numel() for weight in network.parameters())
