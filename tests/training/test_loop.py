@@ -8,10 +8,11 @@ import torch
 from tests.training.conftest import FASHION, TINY, Make, trained, weights
 from training import checkpoint, loop
 from training.checkpoint import CHECKPOINT, CURVE, load
+from training.config import PRECISIONS
 from training.data.augmentation import augmentation
 from training.data.examples import Examples
 from training.distributed import Group, Stopped
-from training.learner import Learner
+from training.learner import Learner, prepare
 from training.loop import Diverged, NothingKept, judge, train
 from training.networks.table import build
 
@@ -184,3 +185,33 @@ def test_a_network_begins_with_the_weights_that_it_is_given(tmp_path: Path, made
     given = {"head.bias": torch.arange(10.0)}
     train(replace(TINY, learning_rate=0.0), FASHION.task, *made, tmp_path, begin=given)
     assert torch.equal(weights(tmp_path)["head.bias"], given["head.bias"])
+
+
+def test_the_logits_of_the_loss_that_is_learnt_by_are_scaled(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    alike = replace(TINY, epochs=1, batch=160, flip=0.0, shift=0, erase=0.0, label_smoothing=0.0)  # all in one step
+    learnt = {}
+    for scale in (1.0, 0.2):
+        recipe, folder = replace(alike, logit_scale=scale), tmp_path / str(scale)
+        folder.mkdir()
+        network = prepare(recipe, FASHION.task, made[0], 1, Group(), {}).network.train()
+        logarithms = (scale * network(made[0].inputs)).log_softmax(1)
+        expected = -logarithms[torch.arange(160), made[0].targets].mean().item()
+        [row] = train(recipe, FASHION.task, *made, folder).rows
+        assert row.training_loss == pytest.approx(expected, rel=1e-4)
+        learnt[scale] = weights(folder)["head.weight"]
+    assert not torch.allclose(learnt[1.0], learnt[0.2])
+
+
+def test_with_bfloat16_the_same_is_learnt_but_for_the_last_digits(
+    tmp_path: Path, made: tuple[Examples, Examples]
+) -> None:
+    recipe = replace(TINY, epochs=12, width=4, averaging=0.5, flip=0.0, shift=0, erase=0.0, warmup=0.1)
+    outcomes = {}
+    for precision in PRECISIONS:
+        (tmp_path / precision).mkdir()
+        asked = replace(recipe, precision=precision)
+        outcomes[precision] = train(asked, FASHION.task, *made, tmp_path / precision)
+    assert outcomes["bfloat16"].best.validation_accuracy > 0.8
+    exact, rough = (outcomes[precision].rows[0].training_loss for precision in PRECISIONS)
+    assert exact != rough == pytest.approx(exact, rel=0.05)
+    assert {value.dtype for value in weights(tmp_path / "bfloat16").values()} <= {torch.float32, torch.int64}
