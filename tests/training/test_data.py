@@ -9,6 +9,7 @@ import torch
 from torchvision import datasets
 
 from service.errors import InvalidRequest, UnknownName
+from tests.service.fashion import FOLDER, fashion
 from tests.training.conftest import FASHION, TEST, TRAINING, idx, stripes
 from training.data.examples import DataMissing, Examples, split
 from training.data.table import data_set
@@ -32,13 +33,11 @@ def test_unpacked_files_are_read_from_where_torchvision_puts_them(data_dir: Path
     assert torch.equal(FASHION.read_test(tmp_path).inputs, FASHION.read_test(data_dir).inputs)
 
 
-@pytest.mark.skipif(
-    not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
-)
 def test_debians_package_is_read_as_it_is() -> None:
-    folder = Path("/usr/share/datasets/fashion-mnist")
-    training, test = FASHION.read_training(folder), FASHION.read_test(folder)
+    first = fashion(3)
+    training, test = FASHION.read_training(FOLDER), FASHION.read_test(FOLDER)
     assert (len(training.targets), len(test.targets)) == (60_000, 10_000)
+    assert (test.inputs[:3, ..., 0].numpy() == first).all()
     assert torch.bincount(test.targets).tolist() == [1000] * 10
     scaled = training.inputs.float() / 255
     assert float(scaled.mean()) == pytest.approx(FASHION.task.mean[0], abs=1e-4)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from tests.training.conftest import ROWS
+from training import plots
 from training.calibration import BINS, reliability
 from training.evaluate import Report
 from training.plots import CHOOSING, FRAME, LEARNING, draw_confusion, draw_curve, draw_kernels, draw_reliability, flat
@@ -17,10 +19,22 @@ def pixels(path: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_the_curve_shows_every_row(tmp_path: Path) -> None:
-    draw_curve(ROWS, tmp_path / "two.png")
-    draw_curve(ROWS[:1], tmp_path / "one.png")
-    assert not np.array_equal(pixels(tmp_path / "two.png"), pixels(tmp_path / "one.png"))
+def test_the_curve_shows_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, _: saved.append(figure))
+    draw_curve(ROWS, Path("curve.png"))
+    [figure] = saved
+    drawn = {
+        (axes.get_title(), line.get_label()): (line.get_color(), np.asarray(line.get_xydata()).tolist())
+        for axes in figure.axes
+        for line in axes.get_lines()
+    }
+    assert drawn == {
+        ("Loss", "training"): (LEARNING, [[row.epoch, row.training_loss] for row in ROWS]),
+        ("Loss", "validation"): (CHOOSING, [[row.epoch, row.validation_loss] for row in ROWS]),
+        ("Accuracy", "training"): (LEARNING, [[row.epoch, row.training_accuracy] for row in ROWS]),
+        ("Accuracy", "validation"): (CHOOSING, [[row.epoch, row.validation_accuracy] for row in ROWS]),
+    }
 
 
 @pytest.mark.parametrize(
