@@ -2,21 +2,29 @@
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import nn
 
+from training.checkpoint import CHECKPOINT
 from training.config import Recipe
 from training.data.examples import Examples
 from training.data.table import data_set
+from training.learner import Epoch
+from training.loop import train
 
 TRAINING, TEST = 200, 60
 FASHION = data_set("fashion-mnist")
 TINY = Recipe(width=2, epochs=2, batch=32, held_out=40, seed=3)
+ROWS = (Epoch(1, 2.0, 0.3, 1.8, 0.4), Epoch(2, 1.0, 0.6, 0.9, 0.7))
+
+Make = Callable[[int, int], Examples]
 
 
 def idx(values: NDArray[np.uint8]) -> bytes:
@@ -58,9 +66,24 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def examples() -> Callable[[int, int], Examples]:
+def examples() -> Make:
     def make(count: int, seed: int) -> Examples:
         pixels, labels = stripes(count, seed)
         return Examples(torch.from_numpy(pixels).unsqueeze(-1), torch.from_numpy(labels).long())
 
     return make
+
+
+@pytest.fixture
+def made(examples: Make) -> tuple[Examples, Examples]:
+    return examples(160, 1), examples(40, 2)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / CHECKPOINT)
+
+
+def trained(folder: Path, made: tuple[Examples, Examples], seed: int = TINY.seed) -> dict[str, torch.Tensor]:
+    folder.mkdir()
+    train(replace(TINY, seed=seed), FASHION.task, *made, folder)
+    return weights(folder)

@@ -1,6 +1,5 @@
 import gzip
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,13 +9,10 @@ import torch
 from torchvision import datasets
 
 from service.errors import InvalidRequest, UnknownName
-from tests.training.conftest import TEST, TRAINING, idx, stripes
-from training.config import Recipe
-from training.data.augmentation import augmentation
+from tests.service.fashion import FOLDER, fashion
+from tests.training.conftest import FASHION, TEST, TRAINING, idx, stripes
 from training.data.examples import DataMissing, Examples, split
 from training.data.table import data_set
-
-FASHION = data_set("fashion-mnist")
 
 
 def test_gzip_files_are_read_as_they_are(data_dir: Path) -> None:
@@ -37,13 +33,11 @@ def test_unpacked_files_are_read_from_where_torchvision_puts_them(data_dir: Path
     assert torch.equal(FASHION.read_test(tmp_path).inputs, FASHION.read_test(data_dir).inputs)
 
 
-@pytest.mark.skipif(
-    not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
-)
 def test_debians_package_is_read_as_it_is() -> None:
-    folder = Path("/usr/share/datasets/fashion-mnist")
-    training, test = FASHION.read_training(folder), FASHION.read_test(folder)
+    first = fashion(3)
+    training, test = FASHION.read_training(FOLDER), FASHION.read_test(FOLDER)
     assert (len(training.targets), len(test.targets)) == (60_000, 10_000)
+    assert (test.inputs[:3, ..., 0].numpy() == first).all()
     assert torch.bincount(test.targets).tolist() == [1000] * 10
     scaled = training.inputs.float() / 255
     assert float(scaled.mean()) == pytest.approx(FASHION.task.mean[0], abs=1e-4)
@@ -150,15 +144,3 @@ def test_the_split_follows_its_seed() -> None:
 def test_a_split_that_leaves_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="--held-out 50"):
         split(numbered(50), 50, seed=1)
-
-
-def test_augmentation_keeps_shape_and_dtype_and_changes_pictures(examples: Callable[[int, int], Examples]) -> None:
-    pixels = examples(30, 1).inputs
-    augmented = augmentation(Recipe(), pixels.shape[1:], 1)(pixels, 0)
-    assert (augmented.shape, augmented.dtype) == (pixels.shape, torch.uint8)
-    assert not torch.equal(augmented, pixels)
-
-
-def test_augmentation_switched_off_changes_nothing(examples: Callable[[int, int], Examples]) -> None:
-    pixels = examples(30, 1).inputs
-    assert torch.equal(augmentation(Recipe(shift=0, erase=0), pixels.shape[1:], 1)(pixels, 0), pixels)

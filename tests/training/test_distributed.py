@@ -4,7 +4,9 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +14,51 @@ import torch
 from safetensors.torch import load_file
 
 from service.errors import InvalidRequest
+from tests.training.conftest import FASHION, TINY
 from tests.training.processes import said_until, started
 from training import distributed
 from training.__main__ import main
 from training.begun import read_begun
 from training.checkpoint import CHECKPOINT, CURVE
+from training.config import Recipe, command
+from training.data.examples import split
 from training.distributed import Group, Stopped, own_device, stopping
+from training.learner import prepare
+from training.loop import shuffled
 from training.runs import read
 
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone"]
 DENSE = ["--network", "dense", "--width", "8", "--held-out", "40", "--averaging", "0.5"]
 LONG = [*DENSE, "--epochs", "100000"]
+
+COUNTING = """
+import sys
+from pathlib import Path
+from training import loop
+from training.__main__ import main
+from training.distributed import Group, Stopped
+
+steps = 0
+
+def learn(learner, batches, bar, learn=loop.learn):
+    def counted():
+        global steps
+        for batch in batches:
+            steps += 1
+            yield batch
+
+    return learn(learner, counted(), bar)
+
+def heed(group, heed=Group.heed):
+    try:
+        heed(group)
+    except Stopped:
+        Path(sys.argv[1], f"steps of {group.rank}").write_text(str(steps))
+        raise
+
+loop.learn, Group.heed = learn, heed
+sys.exit(main(sys.argv[2:]))
+"""
 
 
 @pytest.fixture
@@ -30,10 +66,12 @@ def places(data_dir: Path) -> list[str]:
     return ["--data-dir", str(data_dir)]
 
 
-def training(folder: Path, flags: list[str], processes: int = 1) -> AbstractContextManager["subprocess.Popen[str]"]:
+def training(
+    folder: Path, flags: list[str], processes: int = 1, program: Sequence[str] = ("-m", "training")
+) -> AbstractContextManager["subprocess.Popen[str]"]:
     launcher = [*LAUNCHER, f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [*launcher, "-m", "training", "train", "fashion-mnist", "--runs", str(folder), *flags]
-    return started(*command, OMP_NUM_THREADS="1")
+    command = [*launcher, *program, "train", "fashion-mnist", "--runs", str(folder), *flags]
+    return started(*command, OMP_NUM_THREADS="1", PYTHONPATH=str(Path(__file__).parents[2]))
 
 
 def run(folder: Path, flags: list[str], processes: int = 1) -> str:
@@ -73,11 +111,28 @@ def test_processes_that_share_a_batch_take_the_steps_of_one(tmp_path: Path, plac
     assert [path.name for path in (tmp_path / "many/fashion-mnist").iterdir()] == ["1"]
 
 
+def flags_of(recipe: Recipe) -> list[str]:
+    return command("fashion-mnist", recipe).removeprefix("python -m training train fashion-mnist").split()
+
+
 def numbers_of(cells: list[str]) -> list[float]:
     return [float(part) for cell in cells for part in cell.split() if part[0].isdigit()]
 
 
-def test_normalisations_are_those_of_the_leader_and_the_checkpoint_is_judged_right(
+def test_normalisations_are_those_of_the_leaders_share(tmp_path: Path, places: list[str], data_dir: Path) -> None:
+    recipe = replace(TINY, epochs=1, learning_rate=0.0, averaging=0.5)  # nothing but the statistics changes
+    run(tmp_path, [*places, *flags_of(recipe)], 2)
+    learnt, _ = split(FASHION.read_training(data_dir), recipe.held_out, recipe.seed)
+    leader = prepare(recipe, FASHION.task, learnt, 1, Group(), {})
+    for batch in shuffled(learnt, recipe, 1, Group(0, 2)):
+        leader.network.train()(batch.inputs)
+        leader.averaged.update_parameters(leader.network)
+    expected = {name: values for name, values in leader.averaged.module.state_dict().items() if "running" in name}
+    assert expected
+    assert all(torch.allclose(weights(tmp_path)[name], values, atol=1e-5) for name, values in expected.items())
+
+
+def test_the_checkpoint_of_several_processes_is_judged_right(
     tmp_path: Path, places: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = run(tmp_path, [*places, "--width", "2", "--held-out", "40", "--epochs", "2"], 2)
@@ -103,13 +158,17 @@ def test_a_process_that_dies_ends_all_with_one_message_and_the_run_resumes(tmp_p
 
 
 def test_ctrl_c_ends_all_processes_after_the_same_step_and_keeps_the_best(tmp_path: Path, places: list[str]) -> None:
-    with training(tmp_path, [*places, *LONG], 2) as launcher:
+    counting = tmp_path / "counting.py"
+    counting.write_text(COUNTING)
+    with training(tmp_path, [*places, *LONG], 2, [str(counting), str(tmp_path)]) as launcher:
         said = said_until(launcher, "epoch 2: validation accuracy")
         launcher.send_signal(signal.SIGINT)
         assert launcher.stdout is not None
         said += launcher.stdout.read()
     assert launcher.returncode not in (0, None), said
     assert said.count("interrupted: the best so far is kept") == 1, said
+    steps = [int((tmp_path / f"steps of {rank}").read_text()) for rank in range(2)]
+    assert steps[0] == steps[1] > 2
     assert read(tmp_path / "fashion-mnist/1").interrupted
     goes_on_alone(tmp_path, places)
 

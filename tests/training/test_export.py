@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from service.inference.contract.card import METADATA_KEY, ModelCard
-from tests.training.conftest import FASHION, TINY, settled
+from tests.training.conftest import FASHION, TINY, Make, settled
 from training import export as exporting
 from training.checkpoint import CHECKPOINT, keep
 from training.data.examples import Examples
 from training.distributed import Group
 from training.evaluate import by_onnx
-from training.export import MODEL, WEIGHTS, ExportRefused, calibration, export, exported_recipe
+from training.export import MODEL, WEIGHTS, ExportRefused, calibration, card_of, export, exported_recipe
 from training.learner import Epoch
 from training.loop import Outcome
 from training.networks.table import build
@@ -28,7 +26,7 @@ WARMTH = 1.7
 
 
 @pytest.fixture
-def run(tmp_path: Path, examples: Callable[[int, int], Examples]) -> Run:
+def run(tmp_path: Path, examples: Make) -> Run:
     begun = begin(tmp_path / "run", "fashion-mnist", TINY, FASHION.task, Group())
     keep(settled(build(TINY, FASHION.task)), begun.folder / CHECKPOINT)
     outcome = Outcome(Epoch(2, 1.0, 0.5, 1.0, 0.5), interrupted=False)
@@ -36,18 +34,13 @@ def run(tmp_path: Path, examples: Callable[[int, int], Examples]) -> Run:
 
 
 @pytest.fixture
-def test_set(examples: Callable[[int, int], Examples]) -> Examples:
+def test_set(examples: Make) -> Examples:
     return examples(60, 2)
-
-
-def card_of(folder: Path) -> ModelCard:
-    model = onnx.load(folder / MODEL)
-    return ModelCard.model_validate_json({item.key: item.value for item in model.metadata_props}[METADATA_KEY])
 
 
 def test_golden_inputs_have_the_files_own_answers(run: Run, test_set: Examples, tmp_path: Path) -> None:
     export(run, FASHION, test_set, tmp_path / "1")
-    card, answer = card_of(tmp_path / "1"), by_onnx(tmp_path / "1" / MODEL)
+    card, answer = card_of(tmp_path / "1" / MODEL), by_onnx(tmp_path / "1" / MODEL)
     assert len(card.golden) == 4
     for index, golden in enumerate(card.golden):
         pixels = np.asarray(golden.array("uint8"), np.uint8)
@@ -57,7 +50,7 @@ def test_golden_inputs_have_the_files_own_answers(run: Run, test_set: Examples, 
 
 def test_the_card_says_what_the_file_does_and_where_it_comes_from(run: Run, test_set: Examples, tmp_path: Path) -> None:
     result = export(run, FASHION, test_set, tmp_path / "1")
-    card = card_of(tmp_path / "1")
+    card = card_of(tmp_path / "1" / MODEL)
     assert card.input.shape == (28, 28, 1)
     assert (card.input.name, card.output.name, card.output.activation) == ("pixels", "probabilities", "none")
     assert card.evaluation == result.card()
@@ -73,7 +66,7 @@ def test_the_card_says_what_the_file_does_and_where_it_comes_from(run: Run, test
 
 def test_an_interrupted_run_is_told_by_the_card(run: Run, test_set: Examples, tmp_path: Path) -> None:
     export(replace(run, interrupted=True), FASHION, test_set, tmp_path / "1")
-    provenance = card_of(tmp_path / "1").provenance
+    provenance = card_of(tmp_path / "1" / MODEL).provenance
     assert provenance is not None
     assert "interrupted, epoch 2 kept" in provenance.command
 
@@ -157,7 +150,7 @@ def test_a_file_without_a_recipe_is_one_line(tmp_path: Path, content: bytes | No
         exported_recipe(tmp_path / MODEL)
 
 
-def test_a_factor_on_logarithms_undoes_the_temperature(examples: Callable[[int, int], Examples]) -> None:
+def test_a_factor_on_logarithms_undoes_the_temperature(examples: Make) -> None:
     test, logits = examples(60, 2), 3 * torch.randn(60, 10, generator=torch.Generator().manual_seed(1))
     warm, plain = ((logits / warmth).softmax(1).numpy() for warmth in (WARMTH, 1.0))
     found, without = calibration(WARMTH, warm, test), calibration(1.0, plain, test)
@@ -166,14 +159,14 @@ def test_a_factor_on_logarithms_undoes_the_temperature(examples: Callable[[int, 
     assert (found.temperature, found.count) == (WARMTH, 60)
 
 
-def test_a_temperature_beyond_all_measure_can_be_undone(examples: Callable[[int, int], Examples]) -> None:
+def test_a_temperature_beyond_all_measure_can_be_undone(examples: Make) -> None:
     hot = np.full((60, 10), 0.1, np.float32)
     hot[:, 3:5] = (0.0, 0.2)
     found = calibration(1e6, hot, examples(60, 2))
     assert 0.5 < found.error_before <= 1
 
 
-def test_a_factor_on_logarithms_undoes_the_temperature_of_yes_or_no(examples: Callable[[int, int], Examples]) -> None:
+def test_a_factor_on_logarithms_undoes_the_temperature_of_yes_or_no(examples: Make) -> None:
     test, logits = examples(60, 2), 3 * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
     test = Examples(test.inputs, test.targets % 2)
     warm, plain = ((logits / warmth).sigmoid().numpy() for warmth in (WARMTH, 1.0))

@@ -1,39 +1,20 @@
 import csv
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from tests.training.conftest import FASHION, TINY
+from tests.training.conftest import FASHION, TINY, Make, trained, weights
 from training import checkpoint, loop
-from training.checkpoint import CHECKPOINT, CURVE, STATE, keep, load
-from training.data.augmentation import augmentation, whose_turn
+from training.checkpoint import CHECKPOINT, CURVE, load
+from training.config import PRECISIONS
+from training.data.augmentation import augmentation
 from training.data.examples import Examples
 from training.distributed import Group, Stopped
-from training.folders import RunMissing
-from training.learner import Learner, one_cycle
+from training.learner import Learner, prepare
 from training.loop import Diverged, NothingKept, judge, train
 from training.networks.table import build
-
-Make = Callable[[int, int], Examples]
-
-
-@pytest.fixture
-def made(examples: Make) -> tuple[Examples, Examples]:
-    return examples(160, 1), examples(40, 2)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / CHECKPOINT)
-
-
-def trained(folder: Path, made: tuple[Examples, Examples], seed: int = TINY.seed) -> dict[str, torch.Tensor]:
-    folder.mkdir()
-    train(replace(TINY, seed=seed), FASHION.task, *made, folder)
-    return weights(folder)
 
 
 def test_training_learns(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
@@ -112,23 +93,6 @@ def test_an_interruption_before_anything_is_kept_says_so(
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-def test_an_interruption_while_writing_leaves_the_checkpoint_before(
-    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = trained(tmp_path / "run", made)
-
-    def cut(path: Path, data: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(data[:100])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_bytes", cut)
-    with pytest.raises(KeyboardInterrupt):
-        keep(build(TINY, FASHION.task), tmp_path / "run" / CHECKPOINT)
-    assert weights(tmp_path / "run").keys() == before.keys()
-    assert not list((tmp_path / "run").glob("*.partial"))
-
-
 def test_an_interruption_while_an_epoch_is_stored_is_heeded_after_it(
     tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,19 +132,6 @@ def test_weights_that_leave_all_bounds_are_one_line(tmp_path: Path, made: tuple[
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no state", {}, {"network": {"stem.conv.weight": torch.ones(1)}}])
-def test_a_state_that_cannot_be_gone_on_with_is_one_line(
-    tmp_path: Path, made: tuple[Examples, Examples], content: bytes | dict[str, object]
-) -> None:
-    if isinstance(content, bytes):
-        (tmp_path / STATE).write_bytes(content)
-    else:
-        torch.save(content, tmp_path / STATE)
-    with pytest.raises(RunMissing, match=r"state\.pt is damaged, or of another network: ") as caught:
-        train(TINY, FASHION.task, *made, tmp_path)
-    assert "\n" not in str(caught.value)
-
-
 def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
     made = examples(70, 1)
     numbered = Examples(made.inputs, torch.arange(70))
@@ -188,23 +139,6 @@ def test_every_picture_is_seen_once_an_epoch(examples: Make) -> None:
     assert [len(batch.targets) for batch in batches] == [32, 32, 6]
     order = torch.cat([batch.targets for batch in batches]).tolist()
     assert sorted(order) == list(range(70)) != order
-
-
-def test_every_picture_is_mirrored_every_second_time() -> None:
-    first, second, third = (whose_turn(1000, 0.5, epoch, seed=1) for epoch in (1, 2, 3))
-    assert torch.equal(first, ~second)
-    assert torch.equal(first, third)
-    assert 400 < int(first.sum()) < 600
-
-
-@pytest.mark.parametrize(("flip", "mirrored"), [(0.0, 0), (1.0, 40)])
-def test_all_or_no_pictures_are_mirrored_left_to_right(examples: Make, flip: float, mirrored: int) -> None:
-    made = examples(40, 1)
-    numbered = Examples(made.inputs, torch.arange(40))
-    recipe = replace(TINY, flip=flip, shift=0, erase=0.0)
-    [seen] = loop.shuffled(numbered, replace(recipe, batch=40), 1, Group())
-    expected = made.inputs[seen.targets]
-    assert torch.equal(seen.inputs, expected.flip(2) if mirrored else expected)
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
@@ -221,20 +155,6 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert (tmp_path / "whole" / CURVE).read_text() == (tmp_path / "cut" / CURVE).read_text()
-
-
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
-    rates = [one_cycle(step / 100, 0.25) for step in range(101)]
-    assert max(rates) == rates[25] == 1
-    assert rates[:26] == sorted(rates[:26])
-    assert rates[25:] == sorted(rates[25:], reverse=True)
-    assert 0 < rates[0] < 0.1
-    assert rates[100] == pytest.approx(0)
-
-
-@pytest.mark.parametrize("warmup", [0.0, 1.0])
-def test_a_schedule_without_rise_or_fall_stays_within_the_peak(warmup: float) -> None:
-    assert all(0 <= one_cycle(step / 10, warmup) <= 1 for step in range(11))
 
 
 @pytest.mark.parametrize("batch", [32, 30, 7])
@@ -261,32 +181,37 @@ def test_order_and_augmentation_are_other_in_each_epoch_and_for_each_seed(exampl
     assert not any(torch.equal(seen[0], other) for other in seen[1:])
 
 
-def test_a_run_killed_before_its_best_weights_were_written_writes_them_later(
-    tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    figures = {1: 0.3, 2: 0.6}
-    monkeypatch.setattr(loop, "judge", lambda network, _: (1.0, figures[1 + int(network.n_averaged > 5)]))
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    train(TINY, FASHION.task, *made, tmp_path / "whole")
-    publish = checkpoint.publish
-
-    def killed(learner: Learner, folder: Path) -> None:
-        if len(learner.rows) == 2:
-            raise SystemExit
-        publish(learner, folder)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "publish", killed)
-        with pytest.raises(SystemExit):
-            train(TINY, FASHION.task, *made, tmp_path / "killed")
-    train(TINY, FASHION.task, *made, tmp_path / "killed")
-    whole, later = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert all(torch.equal(whole[name], later[name]) for name in whole)
-    assert (tmp_path / "whole" / CURVE).read_text() == (tmp_path / "killed" / CURVE).read_text()
-
-
 def test_a_network_begins_with_the_weights_that_it_is_given(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
     given = {"head.bias": torch.arange(10.0)}
     train(replace(TINY, learning_rate=0.0), FASHION.task, *made, tmp_path, begin=given)
     assert torch.equal(weights(tmp_path)["head.bias"], given["head.bias"])
+
+
+def test_the_logits_of_the_loss_that_is_learnt_by_are_scaled(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    alike = replace(TINY, epochs=1, batch=160, flip=0.0, shift=0, erase=0.0, label_smoothing=0.0)  # all in one step
+    learnt = {}
+    for scale in (1.0, 0.2):
+        recipe, folder = replace(alike, logit_scale=scale), tmp_path / str(scale)
+        folder.mkdir()
+        network = prepare(recipe, FASHION.task, made[0], 1, Group(), {}).network.train()
+        logarithms = (scale * network(made[0].inputs)).log_softmax(1)
+        expected = -logarithms[torch.arange(160), made[0].targets].mean().item()
+        [row] = train(recipe, FASHION.task, *made, folder).rows
+        assert row.training_loss == pytest.approx(expected, rel=1e-4)
+        learnt[scale] = weights(folder)["head.weight"]
+    assert not torch.allclose(learnt[1.0], learnt[0.2])
+
+
+def test_with_bfloat16_the_same_is_learnt_but_for_the_last_digits(
+    tmp_path: Path, made: tuple[Examples, Examples]
+) -> None:
+    recipe = replace(TINY, epochs=12, width=4, averaging=0.5, flip=0.0, shift=0, erase=0.0, warmup=0.1)
+    outcomes = {}
+    for precision in PRECISIONS:
+        (tmp_path / precision).mkdir()
+        asked = replace(recipe, precision=precision)
+        outcomes[precision] = train(asked, FASHION.task, *made, tmp_path / precision)
+    assert outcomes["bfloat16"].best.validation_accuracy > 0.8
+    exact, rough = (outcomes[precision].rows[0].training_loss for precision in PRECISIONS)
+    assert exact != rough == pytest.approx(exact, rel=0.05)
+    assert {value.dtype for value in weights(tmp_path / "bfloat16").values()} <= {torch.float32, torch.int64}

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.conftest import FASHION, TINY
-from tests.training.processes import said_until, started
+from tests.training.processes import started
 from training.__main__ import REFUSED, main
 from training.begun import BEGUN, Machine, read_begun
 from training.checkpoint import CHECKPOINT, CURVE, STATE
@@ -23,6 +24,20 @@ from training.runs import RECORD, read
 from training.starting import Start
 
 FLAGS = ["--width", "2", "--epochs", "4", "--held-out", "40"]
+
+KILLED = """
+import os, signal, sys
+from training import loop
+from training.__main__ import main
+
+def store_and_die(learner, folder, store=loop.store):
+    store(learner, folder)
+    if len(learner.rows) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+loop.store = store_and_die
+main(sys.argv[2:])
+"""
 
 
 @pytest.fixture
@@ -42,16 +57,21 @@ def cut(*_: object) -> NoReturn:
 
 
 def killed_after(epochs: int, runs: Path, data: list[str]) -> None:
-    with started("-m", "training", "train", "fashion-mnist", *data, "--runs", str(runs), *FLAGS) as process:
-        said_until(process, f"epoch {epochs}: validation accuracy")
-    assert process.returncode == -signal.SIGKILL
+    command = ["train", "fashion-mnist", *data, "--runs", str(runs), *FLAGS]
+    with started("-c", KILLED, str(epochs), *command) as process:
+        said, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, data: list[str]) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(
+    tmp_path: Path, data: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     killed_after(2, tmp_path / "cut", data)
     cut, whole = tmp_path / "cut/fashion-mnist/1", tmp_path / "whole/fashion-mnist/1"
     assert not (cut / RECORD).exists()
+    assert len((cut / CURVE).read_text().splitlines()) == 1 + 2
     assert main(["train", *data, "--runs", str(tmp_path / "cut"), "--resume", "--epochs", "4"]) == 0
+    assert re.findall(r"epoch (\d): validation", capsys.readouterr().out) == ["3", "4"]
     assert main(["train", *data, "--runs", str(tmp_path / "whole"), *FLAGS]) == 0
     left, right = load_file(cut / CHECKPOINT), load_file(whole / CHECKPOINT)
     assert all(torch.equal(left[name], right[name]) for name in left)

@@ -1,13 +1,11 @@
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import FASHION, TINY
+from tests.training.conftest import FASHION, TINY, Make
 from training.begun import BEGUN, Machine
-from training.checkpoint import CHECKPOINT, keep, load
-from training.data.examples import Examples
+from training.checkpoint import CHECKPOINT, keep
 from training.distributed import Group
 from training.export import provenance
 from training.folders import RunMissing, following, newest
@@ -45,7 +43,7 @@ def test_nothing_there_names_the_command_that_fills_it(tmp_path: Path) -> None:
         newest(tmp_path, RECORD)
 
 
-def test_a_record_reads_back_as_the_run(tmp_path: Path, examples: Callable[[int, int], Examples]) -> None:
+def test_a_record_reads_back_as_the_run(tmp_path: Path, examples: Make) -> None:
     begun = begin(tmp_path / "1", "fashion-mnist", TINY, FASHION.task, Group(), "--from models/x/1", "x/1")
     keep(build(TINY, FASHION.task), begun.folder / CHECKPOINT)
     outcome = Outcome(Epoch(2, 1.0, 0.5, 0.9, 0.6), interrupted=True)
@@ -76,10 +74,3 @@ def test_a_run_of_an_older_version_says_so(tmp_path: Path) -> None:
     (tmp_path / BEGUN).write_text('{"name": "fashion-mnist", "recipe": {}, "task": {}, "versions": {}}')
     with pytest.raises(RunMissing, match="is damaged, or of an older version"):
         read(tmp_path)
-
-
-def test_weights_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(b"no weights")
-    for path in (tmp_path / CHECKPOINT, tmp_path / "absent"):
-        with pytest.raises(RunMissing, match="does not fit"):
-            load(TINY, FASHION.task, path)
