@@ -16,7 +16,7 @@ from training.compare.cost import sizes
 from training.compare.equivariance import changes, comparable, exact, layers, sheet_of, widened
 from training.compare.figures import NETWORKS, Figures, Network
 from training.compare.ground import Ground, installed
-from training.compare.hardship import DISTANCES, SIDES, black_edge
+from training.compare.hardship import DIRECTIONS, DISTANCES, SIDES, black_edge
 from training.compare.plots import plots
 from training.compare.report import JSON, PICTURES, REPORT, report
 from training.compare.trainings import all_trainings, network_of
@@ -90,6 +90,7 @@ def measured(recipe: Recipe, chances: Sequence[int], options: argparse.Namespace
         erase=recipe.erase,
         erase_share=recipe.erase_share,
         distances=DISTANCES,
+        directions=DIRECTIONS,
         sides=SIDES,
         contenders={name: contender(each, data.task) for name, each in recipes.items()},
         trainings=trainings,
