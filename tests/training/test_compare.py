@@ -47,6 +47,7 @@ TASK = FASHION.task
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
+    torch.manual_seed(1)
     return settled(build(TINY, TASK))
 
 
