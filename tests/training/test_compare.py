@@ -12,7 +12,16 @@ from tests.training.conftest import FASHION, TINY, settled
 from training.compare import trainings
 from training.compare.contest import contender, contest, matched, varied
 from training.compare.cost import cost, sized, sizes
-from training.compare.equivariance import Reach, changes, compared, exact, layers, reach, sheet_of, widened
+from training.compare.equivariance import (
+    changes,
+    comparable,
+    compared,
+    exact,
+    layers,
+    obstacle,
+    sheet_of,
+    widened,
+)
 from training.compare.figures import Layer
 from training.compare.ground import Ground
 from training.compare.hardship import (
@@ -26,6 +35,7 @@ from training.compare.hardship import (
     covered,
     shifted,
 )
+from training.compare.reach import EDGE, UNEVEN, WHOLE, Reach, reach, reaches_of
 from training.config import RECIPES, Recipe
 from training.data.examples import Examples
 from training.data.table import data_set
@@ -37,6 +47,7 @@ TASK = FASHION.task
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
+    torch.manual_seed(1)
     return settled(build(TINY, TASK))
 
 
@@ -190,7 +201,10 @@ def test_accuracy_is_taken_at_each_distance_in_each_direction_and_under_each_pat
 def test_maps_go_along_with_the_picture_at_multiples_of_the_step_and_only_there(
     network: nn.Module, sheet: Tensor
 ) -> None:
-    found = {layer.name: layer for layer in layers(widened(network, TINY, TASK, sheet), sheet)}
+    seen = comparable(TINY, TASK, sheet)
+    wide = widened(network, TINY, TASK, sheet)
+    assert reaches_of(wide, sheet) == seen  # of the trained network as of the untrained
+    found = {layer.name: layer for layer in layers(wide, sheet, seen)}
     fields = {
         "stem.conv": (1, 3),
         "stem.pool": (2, 4),
@@ -245,21 +259,70 @@ class Reshaped(nn.Module):
         return made
 
 
-@pytest.mark.parametrize("make", [Uneven, Reshaped])
-def test_what_is_no_convolution_does_not_pass_for_one(make: Callable[[int], nn.Module], sheet: Tensor) -> None:
-    [layer] = layers(make(sheet.shape[1]), sheet)
+def judged_alone(network: nn.Module, sheet: Tensor) -> tuple[Layer, str]:
+    """The only layer of a network, and why there is nothing to compare in it."""
+    seen = reaches_of(network, sheet)
+    [layer] = layers(network, sheet, seen)
+    return layer, obstacle([layer], seen)
+
+
+@pytest.mark.parametrize(("make", "reason"), [(Uneven, ""), (Reshaped, f"its layer map {WHOLE}")])
+def test_what_is_no_convolution_does_not_pass_for_one(
+    make: Callable[[int], nn.Module], reason: str, sheet: Tensor
+) -> None:
+    layer, said = judged_alone(make(sheet.shape[1]), sheet)
+    assert said == reason
     assert not exact(layer)
     assert min(each.largest for each in layer.compared) > 0.1
+
+
+class Kernel(nn.Module):
+    """A single convolution with step and reach along the height as wanted; as wide as it is high it takes minutes."""
+
+    def __init__(self, size: int, step: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, (size, 1), step, padding=(size // 2, 0)).double()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        made: Tensor = self.conv(pixels.movedim(-1, 1))
+        return made
+
+
+@pytest.mark.parametrize(
+    ("size", "step", "reason"),
+    [
+        (3, 8, ""),
+        (3, 16, "its layer conv has a step of 16 pixels, and shifts go up to 8"),
+        (107, 1, "its layer conv sees 107 x 107 pixels, and what a shift leaves is less"),
+        (111, 1, f"its layer conv {EDGE}"),
+        (223, 1, f"its layer conv {WHOLE}"),
+    ],
+)
+def test_it_is_known_of_any_weights_whether_a_shift_leaves_something_to_compare(
+    size: int, step: int, reason: str, sheet: Tensor
+) -> None:
+    layer, said = judged_alone(Kernel(size, step), sheet)
+    assert said == reason
+    assert exact(layer) == (not reason)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18"])
+def test_a_network_that_sees_the_whole_sheet_is_refused_untrained(name: str, sheet: Tensor) -> None:
+    with pytest.raises(InvalidRequest, match=rf"{name} cannot .* sheet of 112 x 112 pixels: its layer .* {WHOLE}$"):
+        comparable(replace(TINY, network=f"torchvision:{name}"), TASK, sheet)
+    with pytest.raises(InvalidRequest, match="it has no layers that yield maps"):
+        comparable(replace(TINY, network="dense"), TASK, sheet)
 
 
 def test_a_reach_is_read_off_what_the_cells_see() -> None:
     pixel, cell = torch.arange(40)[:, None], torch.arange(20)[None]
     assert reach((pixel >= 2 * cell - 1) & (pixel <= 2 * cell + 3)) == Reach(step=2, before=1, after=3)
     assert reach(pixel == cell) == Reach(step=1, before=0, after=0)
-    assert reach(torch.ones(40, 20, dtype=torch.bool)) is None
-    assert reach(torch.zeros(40, 20, dtype=torch.bool)) is None
-    assert reach(((pixel > 5) & (pixel < 30)).expand(40, 20)) is None
-    assert reach((pixel == cell)[:, :1]) is None
+    assert reach(torch.ones(40, 20, dtype=torch.bool)) == WHOLE
+    assert reach((pixel >= 2 * cell - 30) & (pixel <= 2 * cell + 3)) == EDGE
+    assert reach(torch.zeros(40, 20, dtype=torch.bool)) == UNEVEN
+    assert reach(((pixel > 5) & (pixel < 30)).expand(40, 20)) == UNEVEN
+    assert reach((pixel == cell)[:, :1]) == UNEVEN
     assert list(Reach(step=2, before=1, after=3).clean(0, 20, 10)) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert list(Reach(step=2, before=1, after=3).clean(2, 19, 10)) == [2, 3, 4, 5, 6, 7]
     assert list(Reach(step=2, before=0, after=0).clean(0, 20, 4)) == [0, 1, 2, 3]

@@ -13,12 +13,14 @@ from training.__main__ import REFUSED, main
 from training.commands.places import INTERRUPTED
 from training.compare import trainings
 from training.compare.figures import Figures
-from training.compare.phrases import difference, judged, lesson, paragraph, spread, worth
-from training.compare.plots import PLOTS, grown
+from training.compare.outcome import floor, lead, lost, price, worth
+from training.compare.phrases import difference, judged, lesson, listed, paragraph, spread
+from training.compare.plots import PLOTS, grown, shifted
 from training.compare.report import JSON, PICTURES, REPORT, report
 from training.compare.trainings import DONE
 from training.config import RECIPES, overridden
 from training.derive.proof import UNPROVED
+from training.export import MODEL, exported_recipe
 from training.runs import read
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -54,6 +56,7 @@ def test_the_page_is_written_with_all_that_it_links_to(docs: Path) -> None:
     headings = re.findall("^#+ (.*)$", text, re.MULTILINE)
     assert headings == [
         "Dense against convolutional, measured",
+        "What the second gains",
         "What is fair, and what is not",
         "Accuracy",
         "The picture shifted",
@@ -67,7 +70,7 @@ def test_the_page_is_written_with_all_that_it_links_to(docs: Path) -> None:
     assert linked == {f"{PICTURES}/{name}" for name in (*PLOTS, JSON)}
     for name in PLOTS:
         with Image.open(docs / PICTURES / name) as plot:
-            assert plot.size == (770, 440)
+            assert plot.size == ((770, 440) if name == "parameters.png" else (990, 440))
             assert "Software" not in plot.info
     assert max(map(len, text.splitlines())) <= 160
     assert str(docs) not in text + (docs / PICTURES / JSON).read_text()
@@ -104,6 +107,15 @@ def test_the_tables_say_what_the_json_says(docs: Path) -> None:
             assert stated == pytest.approx([mean(rates), min(rates), max(rates)], abs=0.0051)
     costs = [known["contenders"][name]["cost"] for name in ("dense", "convolutional")]
     fair = cells(text, "What is fair, and what is not")
+    for variant, said in (("untaught", "not taught"), ("taught", "taught")):
+        for network, cell in zip(("dense", "convolutional"), fair[f"seconds for one training, {said}"], strict=True):
+            seconds = [each["seconds"] for each in of(network, variant)]
+            stated = [float(number) for number in re.findall(r"\d+", cell)]
+            assert stated == pytest.approx([mean(seconds), min(seconds), max(seconds)], abs=0.51)
+    way, at = known["directions"].index([-1, 1]), known["distances"].index(4)
+    assert [float(cell) for cell in cells(text, "The picture shifted")["up and right"]] == pytest.approx(
+        [100 * mean(each["shifted"][at][way] for each in of(*column)) for column in columns], abs=0.051
+    )
     assert fair["parameters"] == [f"{each['parameters']:,}" for each in costs]
     assert fair["multiply-adds of convolutions and dense layers, per picture"] == [
         f"{each['multiply_adds']:,}" for each in costs
@@ -157,13 +169,17 @@ def test_what_was_trained_is_not_trained_again_unless_it_was_something_else(
     assert "one run each, with one seed" in (tmp_path / REPORT).read_text()
 
 
-def test_a_training_can_be_exported_by_the_name_of_its_recipe(docs: Path, places: list[str], figures: Figures) -> None:
+def test_a_training_can_be_exported_by_the_name_of_its_recipe(
+    docs: Path, places: list[str], figures: Figures, tmp_path: Path
+) -> None:
     assert docs.is_dir()
-    for network, contender in figures.contenders.items():
-        run = read(Path(places[3]) / "compare-fashion-mnist" / f"{network}-taught-2")
+    for number, (network, contender) in enumerate(figures.contenders.items(), 1):
+        folder = Path(places[3]) / "compare-fashion-mnist" / f"{network}-taught-2"
+        run = read(folder)
         asked = {"width": contender.width, "network": contender.network, "seed": 2, "epochs": 1, "held_out": 40}
-        assert run.name == "fashion-mnist"
-        assert run.recipe == overridden(RECIPES[run.name], asked | {"batch": 64})
+        assert run.recipe == overridden(RECIPES["fashion-mnist"], asked | {"batch": 64})
+        assert main(["export", *places[:2], "--models", str(tmp_path), "--run", str(folder)]) == 0
+        assert exported_recipe(tmp_path / "fashion-mnist" / str(number) / MODEL) == run.recipe
 
 
 def test_where_the_claim_does_not_hold_nothing_is_written(
@@ -186,6 +202,7 @@ def test_where_the_claim_does_not_hold_nothing_is_written(
         (["--shift", "0", "--erase", "0"], "--shift and --erase are both 0"),
         (["--held-out", "200"], "--held-out 200 leaves nothing to learn from"),
         (["--network", "plane"], "unknown network 'plane'"),
+        (["--network", "torchvision:mobilenet_v3_small", "--held-out", "40"], "sees the whole sheet"),
         (["--epochs", "0"], "--epochs must be at least 1"),
         (["--shift", "28", "--held-out", "40"], "--shift 28 moves pictures of 28 x 28 out of sight"),
     ],
@@ -239,13 +256,79 @@ def test_what_is_unfair_is_said_where_it_is_so(figures: Figures) -> None:
 
 
 def test_what_teaching_added_is_beyond_what_it_changed_for_pictures_as_they_are(figures: Figures) -> None:
-    kept = {"untaught": ((0.8,), (0.5,)), "taught": ((0.9,), (0.7,))}
+    kept = {"untaught": ((0.8,), *[(0.5,)] * 8), "taught": ((0.9,), *[(0.7,)] * 8)}
     trainings = [each.model_copy(update={"shifted": kept[each.variant]}) for each in figures.trainings]
-    assert worth(figures.model_copy(update={"trainings": trainings}), "shifted", "dense") == "+10.0"
+    assert worth(figures.model_copy(update={"trainings": trainings}), "shifted", "dense", 4) == "+10.0"
     assert lesson(figures) == "shifting and covering the training pictures, both at once,"
     assert lesson(figures.model_copy(update={"erase": 0})) == "shifting the training pictures"
     assert judged(figures) == "The first 20 test pictures"
     assert judged(figures.model_copy(update={"judged_on": figures.tested_on})) == "All 60 test pictures"
+
+
+def made(figures: Figures, dense: tuple[float, float], convolutional: tuple[float, float]) -> Figures:
+    """The figures as if the networks were right on these shares, not taught and taught, of pictures in any state."""
+    rates = {"dense": dense, "convolutional": convolutional}
+    trainings = []
+    for each in figures.trainings:
+        rate = rates[each.network][each.variant == "taught"]
+        kept = {"accuracy": rate, "shifted": ((rate,),) * 9, "covered": ((rate,),) * 11}
+        trainings.append(each.model_copy(update=kept))
+    return figures.model_copy(update={"trainings": tuple(trainings)})
+
+
+def test_sentences_hold_however_it_went(figures: Figures) -> None:
+    better, worse = made(figures, (0.5, 0.4), (0.6, 0.7)), made(figures, (0.5, 0.6), (0.4, 0.6))
+    assert (
+        lead(better)
+        == "The convolutional network is ahead everywhere; most, by 30.0 points, on pictures as they are (taught)."
+    )
+    assert lead(worse) == "The convolutional network is ahead nowhere."
+    assert price(better).startswith(
+        "Teaching has its price: in one epoch, on pictures as they are, it lowers the accuracy of"
+    )
+    assert "raises the accuracy of the convolutional network from 60.00 to 70.00" in price(better)
+    assert price(worse).startswith("Teaching costs nothing here")
+    assert "keeps the accuracy of the dense network at 50.00 and" in price(made(figures, (0.5, 0.5), (0.4, 0.6)))
+    assert lost(better, "shifted").endswith("the convolutional one 0.0, 0.0 and 0.0: as much at 2, 4 and 8.")
+    assert floor(better, "shifted") == ""
+
+
+def test_losses_are_told_in_the_middle_and_who_is_near_guessing_at_the_end(figures: Figures) -> None:
+    far = {"dense": (0.9, 0.9, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 0.2), "convolutional": (0.9,) * 4 + (0.6,) * 4 + (0.1,)}
+    fallen = tuple(
+        each.model_copy(update={"shifted": tuple((a,) for a in far[each.network])}) for each in figures.trainings
+    )
+    assert lost(figures.model_copy(update={"trainings": fallen}), "shifted") == (
+        "At 2, 4 and 8 pixels the dense network that was not taught has lost 40.0, 60.0 and 70.0 points of what it had "
+        "at 0, the convolutional one 0.0, 30.0 and 80.0: less at 2 and 4, more at 8."
+    )
+    assert floor(figures.model_copy(update={"trainings": fallen}), "shifted").startswith(
+        "At 8 pixels all are near guessing:"
+    )
+    some = tuple(
+        one if one.network == "dense" else other
+        for one, other in zip(fallen, made(figures, (0, 0), (1, 1)).trainings, strict=True)
+    )
+    assert floor(figures.model_copy(update={"trainings": some}), "shifted").startswith(
+        "At 8 pixels *dense, not taught* and *dense, taught* are near guessing:"
+    )
+    assert listed([1]) == "1"
+
+
+def test_each_variant_has_a_panel_with_a_line_and_a_band_for_each_network(figures: Figures) -> None:
+    panels = shifted(figures).axes
+    assert [axes.get_title() for axes in panels] == ["not taught", "taught"]
+    for axes, variant in zip(panels, ("untaught", "taught"), strict=True):
+        assert len(axes.collections) == 2
+        dense, convolutional, guess = axes.get_lines()
+        assert (dense.get_label(), convolutional.get_label(), guess.get_label()) == (
+            "dense",
+            "convolutional",
+            "guessing",
+        )
+        known = figures.of("dense", variant)  # type: ignore[arg-type]
+        drawn = [100 * mean(mean(each.shifted[at]) for each in known) for at in range(9)]
+        assert list(dense.get_ydata()) == pytest.approx(drawn)  # type: ignore[arg-type]
 
 
 def test_numbers_are_written_as_a_reader_wants_them(figures: Figures) -> None:

@@ -106,6 +106,7 @@ class Figures(Frozen):
     erase: float
     erase_share: float
     distances: tuple[int, ...]
+    directions: tuple[tuple[int, int], ...]  # down and right
     sides: tuple[int, ...]
     contenders: dict[Network, Contender]
     trainings: tuple[Training, ...]

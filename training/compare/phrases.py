@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import mean
 from textwrap import wrap
 
-from training.compare.figures import NETWORKS, VARIANTS, Comparison, Figures, Network, Size, Variant
+from training.compare.figures import NETWORKS, Comparison, Figures, Size, Variant
 
 WIDE = 118
 SAID: dict[Variant, str] = {"untaught": "not taught", "taught": "taught"}
@@ -23,34 +23,6 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def picture(said: str, place: str) -> str:
     """A picture of Markdown."""
     return f"![{said}]({place})"
-
-
-def shares(figures: Figures, what: str, network: Network, variant: Variant) -> list[float]:
-    """Accuracy at each abscissa, the mean of all seeds and directions or draws; `what` is "shifted" or "covered"."""
-    trainings = [getattr(each, what) for each in figures.of(network, variant)]
-    return [mean(map(mean, at)) for at in zip(*trainings, strict=True)]
-
-
-def hardships(figures: Figures, what: str, head: str, known: Sequence[int], wanted: Sequence[int]) -> str:
-    """A table of `shares` in percent, a row for each of `wanted`."""
-    names = [(network, variant) for network in NETWORKS for variant in VARIANTS]
-    columns = [shares(figures, what, *name) for name in names]
-    heads = [head, *(f"{network}, {SAID[variant]}" for network, variant in names)]
-    places = [(each, known.index(each)) for each in wanted if each in known]
-    return table(heads, [[str(each), *(f"{100 * column[at]:.1f}" for column in columns)] for each, at in places])
-
-
-def lost(figures: Figures, what: str) -> str:
-    """What the networks that were not taught have lost at the last abscissa."""
-    each = (shares(figures, what, network, "untaught") for network in NETWORKS)
-    dense, convolutional = (f"{100 * (share[0] - share[-1]):.1f}" for share in each)
-    return f"the dense network that was not taught has lost {dense} points, the convolutional {convolutional}"
-
-
-def worth(figures: Figures, what: str, network: Network) -> str:
-    """What teaching added at the last abscissa, beyond what it changed at the first."""
-    untaught, taught = (shares(figures, what, network, variant) for variant in VARIANTS)
-    return f"{100 * (taught[-1] - taught[0] - untaught[-1] + untaught[0]):+.1f}"
 
 
 def lesson(figures: Figures) -> str:
@@ -82,6 +54,12 @@ def difference(compared: Comparison) -> str:
     if not compared.cells.is_integer():
         return f"*{compared.mean:.0%}*"
     return f"{compared.largest:.0e}" if compared.largest else "0"
+
+
+def listed(names: Sequence[object]) -> str:
+    """Names as a sentence has them: "a, b and c"."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def counted(count: int, what: str) -> str:

@@ -6,14 +6,15 @@ from io import BytesIO
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from training.compare.figures import NETWORKS, VARIANTS, Figures, Network, Training, Variant
+from training.compare.figures import NETWORKS, VARIANTS, Figures, Network, Training
 from training.compare.phrases import SAID
 
 COLOURS: dict[Network, str] = {"dense": "#c44e1c", "convolutional": "#1c5eac"}
-LINES: dict[Variant, str] = {"untaught": "--", "taught": "-"}
-POINT, WIDE, HIGH, DPI = 3.5, 7.0, 4.0, 110
+POINT, BAND = 3.5, 0.2
+WIDE, WIDER, HIGH, DPI = 7.0, 9.0, 4.0, 110
 PLOTS = ("shifted.png", "covered.png", "parameters.png")
 
 
@@ -24,12 +25,14 @@ def plots(figures: Figures) -> dict[str, bytes]:
 
 def shifted(figures: Figures) -> Figure:
     """Accuracy against the distance; the band goes from the worst direction to the best."""
-    return hardship("pixels by which the test picture is shifted", figures.distances, figures, lambda one: one.shifted)
+    what, ends = "pixels by which the test picture is shifted", "worst to best direction"
+    return hardship(what, figures.distances, ends, figures, lambda one: one.shifted)
 
 
 def covered(figures: Figures) -> Figure:
     """Accuracy against the side of the patch; the band goes from the worst draw to the best."""
-    return hardship("side of the black patch in pixels", figures.sides, figures, lambda one: one.covered)
+    what, ends = "side of the black patch in pixels", "worst to best draw"
+    return hardship(what, figures.sides, ends, figures, lambda one: one.covered)
 
 
 def grown(figures: Figures) -> Figure:
@@ -77,22 +80,41 @@ def blank(across: str, up: str) -> tuple[Figure, Axes]:
     """Axes with a grid and nothing on them."""
     figure = Figure(figsize=(WIDE, HIGH), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel(across)
     axes.set_ylabel(up)
-    axes.grid(visible=True, color="lightgrey", linewidth=0.5)
+    ruled(axes, across)
     return figure, axes
 
 
+def ruled(axes: Axes, across: str) -> None:
+    """Give axes a grid and a label."""
+    axes.set_xlabel(across)
+    axes.grid(visible=True, color="lightgrey", linewidth=0.5)
+
+
 def hardship(
-    what: str, steps: Sequence[int], figures: Figures, shares: Callable[[Training], Sequence[Sequence[float]]]
+    what: str,
+    steps: Sequence[int],
+    ends: str,
+    figures: Figures,
+    shares: Callable[[Training], Sequence[Sequence[float]]],
 ) -> Figure:
-    """Accuracy as things get harder in `steps`; a training's `shares` are, for each step, of each direction or draw."""
-    figure, axes = blank(what, "test accuracy, %")
-    for network in NETWORKS:
-        for variant in VARIANTS:
-            means = over_seeds([shares(each) for each in figures.of(network, variant)])
-            banded(axes, steps, means, network, variant)
-    axes.legend()
+    """Accuracy as things get harder in `steps`, a panel a variant.
+
+    A training's `shares` are, for each step, of each direction or draw; `ends` says what the bands go between.
+    """
+    figure = Figure(figsize=(WIDER, HIGH), layout="constrained")
+    panels: Sequence[Axes] = figure.subplots(1, len(VARIANTS), sharey=True)
+    for axes, variant in zip(panels, VARIANTS, strict=True):
+        for network in NETWORKS:
+            banded(axes, steps, over_seeds([shares(each) for each in figures.of(network, variant)]), network)
+        axes.axhline(100 / figures.classes, color="grey", linestyle=":", label="guessing")
+        axes.set_title(SAID[variant])
+        ruled(axes, what)
+    panels[0].set_ylabel("test accuracy, %")
+    panels[0].set_ylim(0, 100)
+    lines, labels = panels[0].get_legend_handles_labels()
+    band = Patch(color="grey", alpha=BAND, linewidth=0)
+    figure.legend([*lines, band], [*labels, ends], loc="outside lower center", ncols=len(lines) + 1)
     return figure
 
 
@@ -101,15 +123,12 @@ def over_seeds(shares: Sequence[Sequence[Sequence[float]]]) -> list[NDArray[np.f
     return [np.mean(at, axis=0) for at in zip(*shares, strict=True)]
 
 
-def banded(
-    axes: Axes, across: Sequence[int], shares: Sequence[NDArray[np.float64]], network: Network, variant: Variant
-) -> None:
+def banded(axes: Axes, across: Sequence[int], shares: Sequence[NDArray[np.float64]], network: Network) -> None:
     """A line through the means, in percent, in a band from the least to the greatest."""
     mean, low, high = ([100 * float(pick(at)) for at in shares] for pick in (np.mean, np.min, np.max))
     colour = COLOURS[network]
-    label = f"{network}, {SAID[variant]}"
-    axes.plot(across, mean, LINES[variant], color=colour, marker="o", markersize=POINT, label=label)
-    axes.fill_between(across, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.plot(across, mean, color=colour, marker="o", markersize=POINT, label=network)
+    axes.fill_between(across, low, high, color=colour, alpha=BAND, linewidth=0)
     axes.set_xticks(list(across))
 
 

@@ -1,23 +1,34 @@
 """The report: every number in it comes from the figures, and so does every sentence that depends on how it went."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import mean
 
 from training.compare.figures import NETWORKS, VARIANTS, Figures
+from training.compare.outcome import (
+    DIAGONAL,
+    STATED,
+    ahead,
+    directions,
+    done,
+    floor,
+    hardships,
+    lead,
+    lost,
+    price,
+    worth,
+)
 from training.compare.phrases import (
     SAID,
     counted,
     difference,
     extents,
-    hardships,
     judged,
     lesson,
-    lost,
     normalising,
     paragraph,
     picture,
     spread,
     table,
-    worth,
 )
 from training.compare.plots import PLOTS
 from training.derive.walk import BYTES, size
@@ -29,7 +40,7 @@ SHIFTED, COVERED, GROWN = (f"{PICTURES}/{name}" for name in PLOTS)
 
 def report(figures: Figures) -> str:
     """The whole report as Markdown."""
-    parts = (opening, fairness, variants, costs, accuracy, shifts, patches, exactness, learning, growth, closing)
+    parts = (opening, gain, fairness, variants, costs, accuracy, shifts, patches, exactness, learning, growth, closing)
     return "\n\n".join(block for part in parts for block in part(figures)) + "\n"
 
 
@@ -46,10 +57,34 @@ def opening(figures: Figures) -> Iterator[str]:
     yield f"```sh\n{figures.command}\n```"
 
 
+def gain(figures: Figures) -> Iterator[str]:
+    """Answer what the second gains, and for what price."""
+    yield "## What the second gains"
+    yield paragraph(
+        f"""A convolution's weights are the same at all places: what it finds at one it finds at all others. Here is by
+        how many points of accuracy the convolutional network is ahead of the dense one with as many parameters, *not
+        taught* and *taught*, which is by {lesson(figures).rstrip(",")}:"""
+    )
+    yield table(
+        ["test pictures", *SAID.values()],
+        [[name, *(f"{each:+.1f}" for each in row)] for name, row in ahead(figures).items()],
+    )
+    yield paragraph(
+        f"""{lead(figures)} Against the dense network, for a shared weight is used at every place, it takes
+        {times([cost.multiply_adds for cost in figures.costs])} the multiply-adds and
+        {times([mean(each.seconds for each in figures.trainings if each.network == name) for name in NETWORKS])} the
+        seconds for one training."""
+    )
+
+
+def times(pair: Sequence[float]) -> str:
+    """How many times the first the second is."""
+    return f"{pair[1] / pair[0]:.2g} times"
+
+
 def fairness(figures: Figures) -> Iterator[str]:
     """Say what was the same for both, and what was not."""
     width = figures.contenders["dense"].width
-    few, many = sorted(figures.costs, key=lambda cost: cost.multiply_adds)
     yield "## What is fair, and what is not"
     yield paragraph(
         f"""{figures.title}. Of the pictures to learn from, {figures.chosen_by:,} were set aside to choose the epoch
@@ -57,9 +92,8 @@ def fairness(figures: Figures) -> Iterator[str]:
         {counted(figures.epochs, "epoch")}, batches of {figures.batch}, the same optimiser, schedule (peak
         {figures.learning_rate:g}), loss and augmentation. The dense network has two hidden layers, of {width:,} and
         {width // 2:,} neurons: the width whose parameters come nearest to those of the convolutional one. At equal
-        parameters the multiply-adds are not equal, for a shared weight is used at every place: the
-        {NETWORKS[figures.costs.index(many)]} network has {many.multiply_adds / few.multiply_adds:.3g} times as many.
-        And the recipe was made for the convolutional network; nobody has looked for the dense one's best.
+        parameters the multiply-adds are not equal. And the recipe was made for the convolutional network; nobody has
+        looked for the dense one's best.
         {normalising(figures)}"""
     )
 
@@ -79,6 +113,13 @@ def costs(figures: Figures) -> Iterator[str]:
     """Say what each costs, and how often it was tried."""
     seeds = len({each.seed for each in figures.trainings})
     groups = [[each for each in figures.trainings if each.network == network] for network in NETWORKS]
+    seconds = [
+        [
+            f"seconds for one training, {SAID[variant]}",
+            *(spread([each.seconds for each in figures.of(network, variant)], 0) for network in NETWORKS),
+        ]
+        for variant in VARIANTS
+    ]
     yield table(
         ["", *NETWORKS],
         [
@@ -87,10 +128,7 @@ def costs(figures: Figures) -> Iterator[str]:
                 "multiply-adds of convolutions and dense layers, per picture",
                 *(f"{cost.multiply_adds:,}" for cost in figures.costs),
             ],
-            [
-                "seconds to train, both variants together",
-                *(spread([each.seconds for each in group], 0) for group in groups),
-            ],
+            *seconds,
             [
                 "milliseconds per picture, many at once",
                 *(spread([each.milliseconds for each in group], 3) for group in groups),
@@ -99,9 +137,9 @@ def costs(figures: Figures) -> Iterator[str]:
     )
     ran = "one run each, with one seed: it does not show how much chance there is" if seeds == 1 else f"{seeds} seeds"
     yield paragraph(
-        f"""Every variant: {ran}. In brackets, in this table and the next: the least and the greatest of all runs. The
-        times are of {counted(figures.threads, "thread")} on a machine that others may have used as well: take them as
-        an order of magnitude. Trained with {figures.versions}."""
+        f"""Every variant: {ran}. In brackets, in this table and the next: the least and the greatest of the runs that
+        the number is the mean of. The times are of {counted(figures.threads, "thread")} on a machine that others may
+        have used as well: take them as an order of magnitude. Trained with {figures.versions}."""
     )
 
 
@@ -117,6 +155,7 @@ def accuracy(figures: Figures) -> Iterator[str]:
         for variant in VARIANTS
     ]
     yield table(["", *NETWORKS], rows)
+    yield paragraph(price(figures))
 
 
 def shifts(figures: Figures) -> Iterator[str]:
@@ -131,8 +170,13 @@ def shifts(figures: Figures) -> Iterator[str]:
         best, the spread between seeds is not drawn.{row_0}"""
     )
     yield picture("Test accuracy against the shift", SHIFTED)
-    yield hardships(figures, "shifted", "pixels", figures.distances, SHIFTS)
-    yield f"By {figures.distances[-1]} pixels {lost(figures, 'shifted')}."
+    yield hardships(figures, "shifted", "pixels", SHIFTS)
+    yield paragraph(f"{lost(figures, 'shifted')} {floor(figures, 'shifted')}")
+    yield paragraph(
+        f"""Direction by direction, in the middle of the way, the mean of all seeds; diagonally the picture goes
+        {DIAGONAL:.2f} times as far:"""
+    )
+    yield directions(figures, figures.distances[len(figures.distances) // 2])
 
 
 def patches(figures: Figures) -> Iterator[str]:
@@ -145,8 +189,8 @@ def patches(figures: Figures) -> Iterator[str]:
         to the best, the spread between seeds is not drawn."""
     )
     yield picture("Test accuracy against the side of the patch", COVERED)
-    yield hardships(figures, "covered", "side", figures.sides, PATCHES)
-    yield f"Under a square of {figures.sides[-1]} pixels {lost(figures, 'covered')}."
+    yield hardships(figures, "covered", "side", PATCHES)
+    yield paragraph(f"{lost(figures, 'covered')} {floor(figures, 'covered')}")
 
 
 def exactness(figures: Figures) -> Iterator[str]:
@@ -198,12 +242,17 @@ def learning(figures: Figures) -> Iterator[str]:
     yield "## What is learnt"
     yield paragraph(
         f"""That the *class* stays the same follows from none of this. Pooling loses where in its window a value stood,
-        and then {head}. How much {lesson(figures)} added to what is kept of the accuracy, beyond what it changed for
-        pictures as they are: at {figures.distances[-1]} pixels {worth(figures, "shifted", "dense")} points for the
-        dense network and {worth(figures, "shifted", "convolutional")} for the convolutional; under the square of
-        {figures.sides[-1]} pixels {worth(figures, "covered", "dense")} and
-        {worth(figures, "covered", "convolutional")}. The shifts learnt from went up to
+        and then {head}. The table says what {lesson(figures)} was worth: how many points more were kept than
+        without, once what it changed for pictures as they are is taken off. The shifts learnt from went up to
         {counted(figures.shift, "pixel")}, those of the test go up to {figures.distances[-1]}."""
+    )
+    yield table(
+        ["test pictures", *NETWORKS],
+        [
+            [done(what, at), *(worth(figures, what, network, at) for network in NETWORKS)]
+            for what, places in STATED.items()
+            for at in places
+        ],
     )
 
 
