@@ -21,7 +21,7 @@ LOOKED_AT = 5000 * 32 * 32  # pixels of the pictures from which the first layer 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of the curve. Losses in nats; the training figures are those of augmented pictures, while learning."""
+    """One row of the curve. Losses in nats, as the recipe has them; the training figures are of augmented pictures."""
 
     epoch: int
     training_loss: float

@@ -109,7 +109,9 @@ def train(
                 bar.set_description(f"epoch {number}/{recipe.epochs}")
                 seed_all(recipe.seed, number, group.rank)
                 learnt = learn(learner, shuffled(training, recipe, number, group), bar)
-                judged = group.led(lambda: judge(learner.averaged, validation))
+                judged = group.led(
+                    lambda: judge(learner.averaged, validation, recipe.logit_scale, recipe.label_smoothing)
+                )
                 learner.note(finite(Epoch(number, *learnt, *judged)))
                 bar.write(f"epoch {number}: validation accuracy {judged[1]:.2%}")
                 if group.leads:
@@ -177,10 +179,10 @@ def finite(row: Epoch) -> Epoch:
     return row
 
 
-def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
-    """Mean loss and accuracy on `examples` as they are."""
+def judge(network: nn.Module, examples: Examples, scale: float = 1, smoothing: float = 0) -> tuple[float, float]:
+    """Mean loss, of logits times `scale` and labels with `smoothing`, and accuracy on `examples` as they are."""
     logits, tally = logits_of(network, examples), Tally()
-    tally.add(loss_of(logits, examples.targets), logits, examples.targets)
+    tally.add(loss_of(logits * scale, examples.targets, smoothing), logits, examples.targets)
     return tally.loss, tally.accuracy
 
 

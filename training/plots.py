@@ -104,7 +104,7 @@ def draw_confusion(report: Report, path: Path) -> None:
 def draw_reliability(before: Reliability, after: Reliability, path: Path) -> None:
     """How often answers were right, by how sure they were: without the temperature and with it."""
     figure = Figure(figsize=(9, 4.5), layout="constrained")
-    parts = (("as trained", before), ("with temperature", after))
+    parts = (("without temperature", before), ("with temperature", after))
     for axes, (title, part) in zip(figure.subplots(1, 2), parts, strict=True):
         draw_bins(axes, part)
         axes.set(title=f"{title}: calibration error {part.error:.2%}", xlabel="confidence", ylabel="share right")

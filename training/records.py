@@ -30,7 +30,7 @@ class Result:
     after: Reliability
 
     def __str__(self) -> str:
-        before, after = f"{self.before.error:.2%} as trained", f"{self.after.error:.2%} with temperature"
+        before, after = f"{self.before.error:.2%} without temperature", f"{self.after.error:.2%} with temperature"
         calibration = f"calibration error: {before}, {after} {self.run.temperature:.3f}"
         return f"{self.report}\n\n{calibration}\none run, of seed {self.run.recipe.seed}"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.calibration import BINS, fitted_temperature, loss_of, reliability
+from training.calibration import BINS, LEAST, MOST, fitted_temperature, loss_of, reliability
 
 
 def test_the_loss_of_several_logits_is_the_cross_entropy_with_smoothed_labels() -> None:
@@ -47,3 +47,17 @@ def test_the_calibration_error_weighs_each_bin_by_its_answers() -> None:
 
 def test_an_answer_without_any_doubt_is_in_the_last_bin() -> None:
     assert reliability(np.array([[1, 0]], np.float32), np.array([0])).count.tolist() == [0] * (BINS - 1) + [1]
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "bound"),
+    [
+        ([[3.0], [1.0]], [0, 0], MOST),
+        ([[2000.0, 0.0]], [1], MOST),
+        ([[3.0], [-1.0]], [1, 0], LEAST),
+    ],
+)
+def test_a_handful_of_answers_leads_no_temperature_beyond_its_bounds(
+    logits: list[list[float]], targets: list[int], bound: float
+) -> None:
+    assert fitted_temperature(torch.tensor(logits), torch.tensor(targets)) == bound

@@ -47,7 +47,7 @@ def test_a_run_killed_before_its_best_weights_were_written_writes_them_later(
     tmp_path: Path, made: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = {1: 0.3, 2: 0.6}
-    monkeypatch.setattr(loop, "judge", lambda network, _: (1.0, figures[1 + int(network.n_averaged > 5)]))
+    monkeypatch.setattr(loop, "judge", lambda network, *_: (1.0, figures[1 + int(network.n_averaged > 5)]))
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     train(TINY, FASHION.task, *made, tmp_path / "whole")

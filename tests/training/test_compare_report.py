@@ -195,7 +195,10 @@ def test_where_the_claim_does_not_hold_nothing_is_written(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--seeds", "1,1"], "--seeds wants different seeds from 0 on, at least 1, as in 1,2,3, not 1,1"),
+        (
+            ["--seeds", "1,1"],
+            "--seeds wants different seeds from 0 on, at least 1, none above ",
+        ),
         (["--seed", "2"], "--seed is about one: give --seeds"),
         (["--judged", "-1"], "--judged must be at least 1, not -1"),
         (["--network", "dense"], "--network must be a convolutional one"),

@@ -18,7 +18,9 @@ OTHERWISE = ("fashion-mnist/1",)  # random numbers have been drawn in another wa
 
 
 def commands(text: str) -> list[list[str]]:
-    lines = re.findall(r"^ *(?:\S*python|\S*torchrun .*) -m training (.*)$", text.replace("\\\n", " "), re.MULTILINE)
+    lines = re.findall(
+        r"^ *(?:[\w./-]*python|[\w./-]*torchrun .*) -m training (.*)$", text.replace("\\\n", " "), re.MULTILINE
+    )
     return [shlex.split(line, comments=True) for line in lines]
 
 

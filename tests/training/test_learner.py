@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from training.distributed import Group
 from training.learner import first_kernels, groups, one_cycle, prepare
 from training.networks.blocks import scaled_planes
 from training.networks.table import build
-from training.networks.whitened import Whitening
+from training.networks.whitened import Whitened, Whitening
 
 CIFAR = data_set("cifar10").task
 
@@ -23,9 +25,9 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     assert rates[100] == pytest.approx(0)
 
 
-@pytest.mark.parametrize("warmup", [0.0, 1.0])
+@pytest.mark.parametrize("warmup", [0.0, 0.001, 1.0])
 def test_a_schedule_without_rise_or_fall_stays_within_the_peak(warmup: float) -> None:
-    assert all(0 <= one_cycle(step / 10, warmup) <= 1 for step in range(11))
+    assert all(0 <= one_cycle(step / 10_000, warmup) <= 1 for step in range(10_001))
 
 
 def test_the_first_convolution_is_found_in_any_network_that_has_one() -> None:
@@ -55,3 +57,14 @@ def test_biases_have_a_rate_of_their_own_and_the_same_pull_and_what_is_frozen_ha
     stages = [f"stage{number}" for number in (1, 2, 3)]
     assert found[0] == sorted(["head.weight", *(f"{stage}.conv{at}.weight" for stage in stages for at in (1, 2))])
     assert found[1] == sorted(["stem.whitening.bias", *(f"{stage}.norm{at}.bias" for stage in stages for at in (1, 2))])
+
+
+def test_the_larger_the_pictures_the_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(Whitened, "fit", lambda _, pixels: seen.append(len(pixels)))
+    monkeypatch.setattr("training.learner.LOOKED_AT", 10 * 32 * 32)
+    for edge in (32, 64, 256):
+        task = replace(CIFAR, input=CIFAR.input.model_copy(update={"size": (edge, edge)}))
+        training = Examples(torch.zeros(60, edge, edge, 3, dtype=torch.uint8), torch.zeros(60, dtype=torch.int64))
+        prepare(Recipe(network="whitened", width=2), task, training, 1, Group(), {})
+    assert seen == [10, 2, 1]

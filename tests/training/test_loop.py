@@ -13,7 +13,7 @@ from training.data.augmentation import augmentation
 from training.data.examples import Examples
 from training.distributed import Group, Stopped
 from training.learner import Learner, prepare
-from training.loop import Diverged, NothingKept, judge, train
+from training.loop import Diverged, NothingKept, judge, logits_of, train
 from training.networks.table import build
 
 
@@ -44,7 +44,7 @@ def test_the_checkpoint_is_the_epoch_best_on_the_validation_split(
     figures = iter([(1.0, 0.3), (1.0, 0.6), (1.0, 0.5)])
     states = []
 
-    def judged(network: torch.nn.Module, examples: Examples) -> tuple[float, float]:
+    def judged(network: torch.nn.Module, examples: Examples, *_: float) -> tuple[float, float]:
         assert examples is made[1]
         states.append(network.state_dict()["module.head.bias"].clone())
         return next(figures)
@@ -215,3 +215,11 @@ def test_with_bfloat16_the_same_is_learnt_but_for_the_last_digits(
     exact, rough = (outcomes[precision].rows[0].training_loss for precision in PRECISIONS)
     assert exact != rough == pytest.approx(exact, rel=0.05)
     assert {value.dtype for value in weights(tmp_path / "bfloat16").values()} <= {torch.float32, torch.int64}
+
+
+def test_both_losses_of_the_curve_are_of_the_same_kind(tmp_path: Path, made: tuple[Examples, Examples]) -> None:
+    recipe = replace(TINY, epochs=1, learning_rate=0.0, logit_scale=0.2, label_smoothing=0.3)
+    [row] = train(recipe, FASHION.task, *made, tmp_path).rows
+    logits = 0.2 * logits_of(load(recipe, FASHION.task, tmp_path / CHECKPOINT), made[1])
+    expected = torch.nn.functional.cross_entropy(logits, made[1].targets, label_smoothing=0.3)
+    assert row.validation_loss == pytest.approx(float(expected), rel=1e-5)

@@ -150,7 +150,7 @@ def test_weights_of_another_shape_are_one_line(places: list[str], tmp_path: Path
         ),
         (["train", "--folder", "PETS", "--network", "torchvision:resnet18", "--width", "8"], "has a width of its own"),
         (["train", "mnist", "--size", "64"], "--size is of your own pictures (--folder); mnist has a size of its own"),
-        (["train", "--seeds", f"1,{2**63}"], "--seeds wants different seeds from 0 to 9223372036854775807"),
+        (["train", "--seeds", f"1,{2**63}"], "none above 9223372036854775807, as 1,2,3, not 1,9223372036854775808"),
         (["evaluate", "--run", "nowhere", "--version", "1"], "give one of the two"),
         (["export", "pets", "--folder", "PETS"], "unknown recipe 'pets'"),
     ],

@@ -52,7 +52,7 @@ def test_a_result_is_written_for_people_and_for_programs(run: Run, examples: Mak
     assert errors == (result.before.error, result.after.error)
     text = (run.folder / records.REPORT_TEXT).read_text()
     assert str(result.report) in text
-    assert f"{errors[0]:.2%} as trained, {errors[1]:.2%} with temperature 3.000" in text
+    assert f"{errors[0]:.2%} without temperature, {errors[1]:.2%} with temperature 3.000" in text
     assert "one run, of seed 3" in text
     assert {records.CONFUSION_PICTURE, records.RELIABILITY_PICTURE} <= {path.name for path in run.folder.iterdir()}
 

@@ -34,7 +34,7 @@ def seeds(text: str, least: int = 2) -> list[int]:
         found = []
     if len(set(found)) < max(least, len(found)) or min(found) < 0 or max(found) > MOST_SEED:
         raise InvalidRequest(
-            f"--seeds wants different seeds from 0 to {MOST_SEED}, at least {least}, as in 1,2,3, not {text}"
+            f"--seeds wants different seeds from 0 on, at least {least}, none above {MOST_SEED}, as 1,2,3, not {text}"
         )
     return found
 
