@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from training.config import Recipe
 from training.data.table import data_set
@@ -21,23 +22,24 @@ def test_whitening_makes_neighbouring_pixels_uncorrelated_of_spread_1() -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage, BridgedStage])
-def test_convolutions_begin_by_passing_channels_on(stage: type[Stage]) -> None:
+def test_convolutions_begin_by_passing_channels_on(stage: type[nn.Module]) -> None:
     made, planes = stage(4, 8), torch.randn(2, 4, 6, 6)
-    assert torch.allclose(made.conv1(planes)[:, :4], planes, atol=1e-6)
+    assert torch.allclose(made.get_submodule("conv1")(planes)[:, :4], planes, atol=1e-6)
     wide = torch.randn(2, 8, 6, 6)
-    assert torch.allclose(made.conv2(wide), wide, atol=1e-6)
+    assert torch.allclose(made.get_submodule("conv2")(wide), wide, atol=1e-6)
 
 
-@pytest.mark.parametrize(("stage", "silenced", "kept"), [(Stage, "norm2", False), (BridgedStage, "norm3", True)])
-def test_only_the_deep_form_adds_what_its_first_convolution_gives(
-    stage: type[Stage], silenced: str, *, kept: bool
-) -> None:
-    made, planes = stage(4, 8), torch.randn(2, 4, 6, 6)
-    torch.nn.init.zeros_(made.get_parameter(f"{silenced}.weight"))
-    first = made.eval().first(planes)
-    assert torch.equal(made(planes), first if kept else torch.zeros_like(first))
+def test_the_bridge_adds_what_the_first_convolution_gives() -> None:
+    made, planes = BridgedStage(4, 8).eval(), torch.randn(2, 4, 6, 6)
+    torch.nn.init.zeros_(made.norm3.weight)
+    first = made.gelu1(made.norm1(made.pool(made.conv1(planes))))
+    assert torch.equal(made(planes), torch.nn.functional.gelu(first))
 
 
-@pytest.mark.parametrize(("network", "stage"), [("whitened", Stage), ("whitened-deep", BridgedStage)])
-def test_both_forms_are_networks_by_name(network: str, stage: type[Stage]) -> None:
-    assert type(build(Recipe(network=network, width=4), TASK).get_submodule("stage3")) is stage
+@pytest.mark.parametrize(
+    ("network", "stage", "activated"), [("whitened", Stage, nn.ReLU), ("whitened-deep", BridgedStage, nn.GELU)]
+)
+def test_both_forms_are_networks_by_name(network: str, stage: type[nn.Module], activated: type[nn.Module]) -> None:
+    made = build(Recipe(network=network, width=4), TASK)
+    assert type(made.get_submodule("stage3")) is stage
+    assert {type(module) for module in made.modules()} & {nn.ReLU, nn.GELU} == {activated}
