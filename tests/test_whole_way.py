@@ -1,6 +1,7 @@
 """The committed models over HTTP, held against the file, against PyTorch and against what models/README.md says."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,8 @@ async def test_every_layer_over_http_equals_onnxruntime_and_the_module_of_its_na
     assert list(maps) == names
     ours = layer_outputs(onnx.load(version / MODEL), batch)
     torchs = module_outputs(exported(version).network, batch)
-    assert len(maps.keys() & torchs.keys()) > len(maps) / 2
+    functions = r"input\.scaled\.(cast|sub)|stage\d(\.block\d)?\.(add|pad)|temperature\.div|probabilities"
+    assert all(re.fullmatch(functions, rest) for rest in maps.keys() - torchs.keys())
     for name, values in maps.items():
         for truth in (ours[name], torchs.get(name, ours[name])):
             np.testing.assert_allclose(values, truth, rtol=0, atol=1e-4 * np.abs(truth).max(), err_msg=name)

@@ -1,6 +1,7 @@
-"""Small data sets in the publishers' forms, made here; and a network that leads nowhere."""
+"""Small data sets in the publishers' forms, made here; a pickle that would do harm, a network that leads nowhere."""
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 from urllib.error import URLError
@@ -30,3 +31,10 @@ def voxels(path: Path, count: int = 12) -> None:
     solid = RANDOM.integers(0, 2, (count, 30, 30, 30)).astype(bool)
     kinds = np.arange(count) % 10
     np.savez_compressed(path, X_train=solid, y_train=kinds, X_test=solid[::2], y_test=kinds[::2])
+
+
+class Harmful:
+    """Whoever unpickles it runs something."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, ("touch harmed",)

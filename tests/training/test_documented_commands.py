@@ -13,8 +13,8 @@ from training.export import MODEL, WEIGHTS, exported_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "models" / "README.md"]
-TRAINED = sorted(path.parent for path in (ROOT / "models").glob(f"*/*/{WEIGHTS}"))
-OTHERWISE = ("fashion-mnist/1",)  # random numbers have been drawn in another way since
+OLDER = ROOT / "models/fashion-mnist/1"  # random numbers have been drawn in another way since
+TRAINED = sorted({path.parent for path in (ROOT / "models").glob(f"*/*/{WEIGHTS}")} - {OLDER})
 
 
 def commands(text: str) -> list[list[str]]:
@@ -39,8 +39,6 @@ def test_every_command_is_shown() -> None:
 @pytest.mark.parametrize("version", TRAINED, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_command_beside_a_model_is_of_the_recipe_that_made_it(version: Path) -> None:
     name = f"{version.parent.name}/{version.name}"
-    if name in OTHERWISE:
-        return
     [section] = [part for part in PAGES[-1].read_text().split("\n## ") if part.startswith(f"{name}\n")]
     [words] = [words for words in commands(section) if words[0] == "train"]
     options = parser().parse_args(words)

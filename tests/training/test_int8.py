@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +9,10 @@ from onnx import helper
 from onnxruntime.quantization import quantize_static
 
 from service.inference.graph.layers import Graph
-from tests.training.conftest import FASHION, TINY, settled
+from tests.training.conftest import FASHION, TINY, Make, settled
 from training import int8
 from training.config import Recipe
-from training.data.examples import Examples, Task
+from training.data.examples import Task
 from training.data.table import data_set
 from training.deployed import Deployed
 from training.export import exported_graph
@@ -37,7 +36,7 @@ def graph() -> onnx.ModelProto:
 
 
 @pytest.fixture
-def pixels(examples: Callable[[int, int], Examples]) -> Pixels:
+def pixels(examples: Make) -> Pixels:
     return examples(50, 4).inputs.numpy()
 
 

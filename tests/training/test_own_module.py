@@ -1,7 +1,6 @@
 """Any nn.Module becomes a model folder that proves itself, and is served."""
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from service.settings import Settings
 from tests.service.gate import until
 from tests.training import makers
 from tests.training.pictures import filled
+from tests.training.small_data import Harmful
 from training.__main__ import REFUSED, main
 from training.evaluate import by_onnx
 from training.export import MODEL, WEIGHTS, card_of
@@ -159,11 +159,6 @@ def test_a_checkpoint_of_torch_is_read(export: Callable[..., int], tmp_path: Pat
     assert export("small", "--weights", str(tmp_path / "w.pt")) == 0
     kept = load_file(tmp_path / "models/own/1" / WEIGHTS)
     assert torch.equal(kept["0.weight"], values["module.0.weight"])
-
-
-class Harmful:
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.system, ("touch harmed",)
 
 
 def test_a_checkpoint_that_wants_to_run_something_is_refused(

@@ -1,6 +1,5 @@
 """CIFAR, MNIST-1D and ModelNet10, on small files made here: read whole, damaged, missing, hostile; and learnt from."""
 
-import os
 import pickle
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from tests.training.small_data import RANDOM, signals, unreachable, voxels, written
+from tests.training.small_data import RANDOM, Harmful, signals, unreachable, voxels, written
 from training.__main__ import REFUSED, main
 from training.config import RECIPES
 from training.data.examples import DataMissing
@@ -86,11 +85,6 @@ def test_mnist1d_is_read_in_both_forms(tmp_path: Path, packed: bool) -> None:
     assert (training.inputs.shape, training.inputs.dtype) == ((30, 40, 1), torch.float32)
     assert np.allclose(training.inputs[..., 0].numpy(), x)
     assert test.targets.tolist() == y_test
-
-
-class Harmful:
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.system, ("touch harmed",)
 
 
 def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
