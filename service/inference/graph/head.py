@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import onnx
@@ -21,7 +21,10 @@ Numbers = NDArray[np.float64]
 TRANSPARENT = frozenset({"Identity", "Dropout", "Cast"})
 RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-AVERAGING = frozenset({"GlobalAveragePool", "ReduceMean", "AveragePool"})
+POOLINGS: dict[str, Literal["average", "maximum"]] = {
+    **dict.fromkeys(("GlobalAveragePool", "ReduceMean", "AveragePool"), "average"),
+    **dict.fromkeys(("GlobalMaxPool", "ReduceMax", "MaxPool"), "maximum"),
+}
 ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
 MOST_STEPS = 32  # a head is short; a longer one is none
 
@@ -30,15 +33,16 @@ MOST_STEPS = 32  # a head is short; a longer one is none
 class LinearHead:
     """`logits = weights @ features + bias`, where the features are those of one spatial layer.
 
-    They are averaged over all places where `averaged`, else all of them in a row, as the layer has them. `weights` may
-    be factors, one for all or one for each; without any, feature number c is the score of class c.
+    Each is the average of its channel over all places, or its maximum, as `pooling` says; without, they are all values
+    in a row, as the layer has them. `weights` may be factors, one for all or one for each; without any, feature number
+    c is the score of class c.
     """
 
     layer: str
     """The last spatial layer, or the graph's input."""
     logits: str
     """The layer that holds the scores, before softmax or sigmoid."""
-    averaged: bool
+    pooling: Literal["average", "maximum"] | None
     order: Order
     """What each axis of the layer is, the batch first."""
     spans: tuple[Span | None, Span | None]
@@ -56,23 +60,33 @@ class LinearHead:
         """The part of each place in the score of class `index`: [H, W], and the bias; their sum is that logit.
 
         `features` are those of one input, in the layer's own order of axes. CAM, as in Zhou, Khosla, Lapedriza, Oliva
-        and Torralba, "Learning deep features for discriminative localization" (2016); without averaging, each place has
-        weights of its own. None where the layer has other features than the head has weights for.
+        and Torralba, "Learning deep features for discriminative localization" (2016); where a maximum is taken, what a
+        channel counts lies where that stands, in equal parts where it stands at several places; without pooling, each
+        place has weights of its own. None where the layer has other features than the head has weights for.
         """
         if features.ndim != len(self.order) - 1:
             return None
         axis = self.order.index(CHANNELS) - 1
         values = features.astype(np.float64)
-        wanted = values.shape[axis] if self.averaged else values.size
+        wanted = values.shape[axis] if self.pooling else values.size
         row = self._row(wanted, index)
         if row is None:
             return None
-        if self.averaged:
-            places = values.size // max(values.shape[axis], 1)
-            values = np.tensordot(np.moveaxis(values, axis, -1), row, 1) / places
+        if self.pooling:
+            values = np.tensordot(np.moveaxis(values * self._shares(values, axis), axis, -1), row, 1)
         else:
             values = (values * row.reshape(values.shape)).sum(axis=axis)
         return values.T if self.turned else values, float(self.bias[index] if self.bias.size > 1 else self.bias.sum())
+
+    def _shares(self, values: Numbers, axis: int) -> Numbers:
+        """How much of each value goes into its channel's pooled one; `axis` is the channels'."""
+        space = tuple(other for other in range(values.ndim) if other != axis)
+        going = np.ones_like(values)
+        if self.pooling == "maximum":
+            going *= values == values.max(axis=space, keepdims=True)
+        with np.errstate(invalid="ignore"):  # where a value is no number, neither is its channel's maximum
+            shares: Numbers = going / going.sum(axis=space, keepdims=True)
+        return shares
 
     def _row(self, wanted: int, index: int) -> Numbers | None:
         """What each of `wanted` features counts for class `index`; None where there are not that many of them."""
@@ -196,25 +210,25 @@ class _Walk:
         return node if node is not None and node.domain in STANDARD else None
 
     def _is_end_of_space(self, node: onnx.NodeProto, behind: _Linear) -> bool:
-        """Whether `node` is a mean, or a reshape of what was no mean."""
-        if node.op_type in AVERAGING:
+        """Whether `node` pools all places, or reshapes what was not pooled so."""
+        if self._pooled(node):
             return True
         if node.op_type not in RESHAPING or not behind.is_dense or self._features(node.input[0]) is not None:
             return False
         before = self._maker(node.input[0])
-        return before is None or before.op_type not in AVERAGING
+        return before is None or not self._pooled(before)
 
     def _head(self, node: onnx.NodeProto, behind: _Linear) -> LinearHead | None:
-        """None unless it is certain where its places lie, and a mean is one over height and width."""
-        layer, averaged = node.input[0], node.op_type in AVERAGING
+        """None unless it is certain where its places lie, and a pooling is one over height and width."""
+        layer, pooling = node.input[0], POOLINGS.get(node.op_type)
         found = self._places(layer)
         if found is None:
             return None
         order, spans = found
-        if averaged and {order[axis] for axis in self._averaged(node)} != {DOWN, ACROSS}:
+        if pooling and {order[axis] for axis in self._pooled(node)} != {DOWN, ACROSS}:
             return None
         bias = np.zeros(1) if behind.bias is None else behind.bias
-        return LinearHead(layer, behind.logits or layer, averaged, order, spans, behind.weights, bias)
+        return LinearHead(layer, behind.logits or layer, pooling, order, spans, behind.weights, bias)
 
     def _places(self, layer: str) -> tuple[Order, tuple[Span | None, Span | None]] | None:
         """What the axes of a layer are, and what its places see; None where that is uncertain or they lie unevenly."""
@@ -242,11 +256,13 @@ class _Walk:
         long = [axis for axis, length in enumerate(shape) if axis and length != 1] or [len(shape) - 1]
         return long[0] if len(long) == 1 and isinstance(shape[long[0]], int) else None
 
-    def _averaged(self, node: onnx.NodeProto) -> set[int]:
-        """The axes over all of which `node` takes the mean; below 0 counted from the last."""
-        if node.op_type == "GlobalAveragePool":
+    def _pooled(self, node: onnx.NodeProto) -> set[int]:
+        """The axes over all of which `node` pools; below 0 counted from the last."""
+        if node.op_type not in POOLINGS:
+            return set()
+        if node.op_type.startswith("Global"):
             return {2, 3}
-        if node.op_type == "AveragePool":
+        if node.op_type.endswith("Pool"):
             return {2, 3} if self._covers_all(node) else set()
         axes = attributes(node).get("axes") or (self._constant(node.input[1]) if len(node.input) > 1 else None)
         return set() if axes is None else {int(axis) for axis in np.ravel(axes)}

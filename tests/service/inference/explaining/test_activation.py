@@ -123,7 +123,7 @@ def test_a_class_that_there_is_not_is_told_with_the_nearest(label: str) -> None:
 
 @pytest.mark.parametrize(("off", "exact"), [(0.0, True), (0.5, False)])
 def test_what_does_not_add_up_to_the_logit_is_not_called_exact(off: float, exact: bool) -> None:
-    head = LinearHead("relu", "logits", True, (0, 1, 2, 3), (None, None), np.eye(3), np.zeros(1))
+    head = LinearHead("relu", "logits", "average", (0, 1, 2, 3), (None, None), np.eye(3), np.zeros(1))
     features = np.arange(12.0, dtype=np.float32).reshape(1, 3, 2, 2)
     maps = {"relu": features, "logits": features.mean(axis=(2, 3)) + np.float32(off)}
     found = _exact(head, maps, tiny_card(tiny_onnx()), 1)
@@ -131,7 +131,7 @@ def test_what_does_not_add_up_to_the_logit_is_not_called_exact(off: float, exact
 
 
 def test_no_number_of_an_exact_map_is_a_zero_below_zero() -> None:
-    head = LinearHead("relu", "logits", True, (0, 1, 2, 3), (None, None), -np.eye(3), np.array(-0.0))
+    head = LinearHead("relu", "logits", "average", (0, 1, 2, 3), (None, None), -np.eye(3), np.array(-0.0))
     found = _exact(head, {"relu": np.zeros((1, 3, 2, 2)), "logits": np.full((1, 3), -0.0)}, tiny_card(tiny_onnx()), 1)
     assert found
     assert not np.signbit(found[0]).any()

@@ -145,6 +145,21 @@ LINEAR |= {
         t=np.array(4, np.float32), o=weight(5)),
 }  # fmt: skip
 
+LARGEST = {
+    "a global maximum": model(
+        node("GlobalMaxPool", ["space"], "pool"), SQUEEZE, node("Gemm", ["vector", "w", "b"], "y"),
+        w=weight(5, 7), b=weight(7),
+    ),
+    "a maximum with the channels last": model(
+        LAST, node("ReduceMax", ["last", "axes"], "pool", keepdims=0), node("MatMul", ["pool", "w"], "y"),
+        w=weight(5, 7), axes=AXES,
+    ),
+    "a maximum pooling as large as the map": model(
+        node("MaxPool", ["space"], "pool", kernel_shape=[6, 4]), SQUEEZE, node("MatMul", ["vector", "w"], "y"),
+        w=weight(5, 7),
+    ),
+}  # fmt: skip
+
 NOT_LINEAR = {
     "an activation between": model(
         FLAT, node("MatMul", ["flat", "v"], "h"), node("Relu", ["h"], "a"), node("MatMul", ["a", "w"], "y"),
@@ -161,9 +176,9 @@ NOT_LINEAR = {
         node("ReduceMean", ["space", "axes"], "pool"), node("Flatten", ["pool"], "flat"),
         node("MatMul", ["flat", "w"], "y"), w=weight(20, 7), axes=np.array([2]),
     ),
-    "a pooling smaller than the map": model(
-        node("AveragePool", ["space"], "pool", kernel_shape=[6, 2], strides=[6, 2]), SQUEEZE,
-        node("MatMul", ["vector", "w"], "y"), w=weight(10, 7),
+    "a maximum over height alone": model(
+        node("ReduceMax", ["space", "axes"], "pool"), node("Flatten", ["pool"], "flat"),
+        node("MatMul", ["flat", "w"], "y"), w=weight(20, 7), axes=np.array([2]),
     ),
     "a pooling that counts padding": model(
         node("AveragePool", ["space"], "pool", kernel_shape=[6, 4], strides=[6, 4], pads=[0, 0, 3, 0]), SQUEEZE,
@@ -200,12 +215,13 @@ NOT_LINEAR = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", [*LINEAR, *LARGEST])
 def test_the_places_and_the_bias_add_up_to_every_logit(name: str) -> None:
-    found = head(LINEAR[name])
+    graph = (LINEAR | LARGEST)[name]
+    found = head(graph)
     assert found
     assert found.layer in ("space", "last", "bent")
-    values = run(LINEAR[name], {"x": X}, [found.layer, found.logits])
+    values = run(graph, {"x": X}, [found.layer, found.logits])
     logits = values[found.logits].ravel()
     for index, logit in enumerate(logits):
         parts = found.maps(values[found.layer][0], index)
@@ -252,6 +268,48 @@ def test_a_place_of_the_map_is_that_place_of_the_picture(name: str) -> None:
     np.testing.assert_allclose(parts[0][4, 1], lost, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
+def test_a_pooling_of_parts_of_the_map_is_the_last_spatial_layer(operator: str) -> None:
+    halves = model(
+        node(operator, ["space"], "pool", kernel_shape=[6, 2], strides=[6, 2]), SQUEEZE,
+        node("MatMul", ["vector", "w"], "y"), w=weight(10, 7),
+    )  # fmt: skip
+    found = head(halves)
+    assert found
+    assert (found.layer, found.pooling) == ("pool", None)
+    values = run(halves, {"x": X}, ["pool", "y"])
+    parts = found.maps(values["pool"][0], 3)
+    assert parts
+    assert parts[0].shape == (1, 2)
+    np.testing.assert_allclose(parts[0].sum() + parts[1], values["y"][0, 3], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_what_a_channel_counts_lies_where_its_maximum_stands(name: str) -> None:
+    found = head(LARGEST[name])
+    assert found
+    assert found.pooling == "maximum"
+    places = {0: [(3, 1)], 1: [(3, 1)], 2: [(0, 2)], 3: [(5, 3), (1, 0)], 4: [(2, 2)]}
+    features, expected = np.full((5, 6, 4), -2.0), np.zeros((6, 4))
+    for channel, stands in places.items():
+        for place in stands:
+            features[channel, *place] = channel - 1.0
+            expected[place] += (channel - 1.0) / len(stands) * weight(5, 7)[channel, 6]
+    parts = found.maps(features if found.layer == "space" else features.transpose(1, 2, 0), 6)
+    assert parts
+    np.testing.assert_allclose(parts[0], expected, rtol=1e-6)
+
+
+def test_a_maximum_that_is_no_number_has_no_place() -> None:
+    found = head(LARGEST["a global maximum"])
+    assert found
+    features = np.zeros((5, 6, 4))
+    features[2, 3, 1] = np.nan
+    parts = found.maps(features, 6)
+    assert parts
+    assert np.isnan(parts[0]).all()
+
+
 @pytest.mark.parametrize(("order", "flat"), [((0, 1, 2, 3), (3, 6, 4)), ((0, 2, 3, 1), (6, 4, 3))])
 def test_a_head_on_the_input_itself_has_its_map(order: tuple[int, ...], flat: tuple[int, ...]) -> None:
     direct = build(
@@ -276,7 +334,7 @@ def test_a_mean_of_the_input_itself_is_one_over_its_places(order: tuple[int, ...
     assert LinearHead.of(direct, "y") is None
     found = LinearHead.of(direct, "y", {"x": order})
     assert found
-    assert (found.layer, found.averaged) == ("x", True)
+    assert (found.layer, found.pooling) == ("x", "average")
     [other] = {(0, 1, 2, 3), (0, 2, 3, 1)} - {order}
     assert LinearHead.of(direct, "y", {"x": other}) is None
 
@@ -307,7 +365,7 @@ def test_a_factor_for_each_of_many_features_takes_no_square_of_them() -> None:
 def test_features_of_another_size_than_the_weights_have_no_map() -> None:
     found = LinearHead.of(classic(), "dense2", {"x": FIRST})
     assert found
-    assert (found.layer, found.averaged) == ("pool", False)
+    assert (found.layer, found.pooling) == ("pool", None)
     assert found.maps(np.ones((4, 5, 4)), 0) is None
     assert found.maps(np.ones(64), 0) is None
 
