@@ -1,9 +1,10 @@
 """INT8: a float model becomes one of 8-bit integers, smaller and faster, with the same layers by the same names.
 
 onnxruntime quantises what lies between the first layer with weights and the last; preprocessing, temperature and
-softmax stay as they are, and so do the logits. Weights are signed and have a scale per output channel, activations are
-unsigned and have a range each, read off as the extremes over some training examples. So onnxruntime's documentation
-advises for processors that multiply 8-bit integers without saturation (VNNI):
+softmax stay as they are, and so do the logits, and a normalisation that no convolution takes up. Weights are signed and
+have a scale per output channel, activations are unsigned and have a range each, read off as the extremes over some
+training examples. So onnxruntime's documentation advises for processors that multiply 8-bit integers without
+saturation (VNNI):
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
@@ -19,6 +20,8 @@ from service.errors import ConvscopeError
 from service.inference.graph.kinds import kind_of
 from training.evaluate import AT_ONCE, Inputs
 from training.export import MODEL
+
+IN_FLOAT = frozenset({"BatchNormalization"})  # onnxruntime computes it in float, whatever its neighbours are
 
 
 class QuantisationRefused(ConvscopeError):
@@ -51,10 +54,10 @@ def in_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[node.name for node in model.graph.node if node.name not in inside],
+            op_types_to_quantize=sorted({node.op_type for node in model.graph.node} - IN_FLOAT),
             extra_options={
                 "QDQKeepRemovableActivations": True,  # a ReLU is a layer, even where rounding does its work
                 "OpTypesToExcludeOutputQuantization": last,
-                "QDQOpTypePerChannelSupportToAxis": {"BatchNormalization": 0},  # its scales are one number a channel
             },
         )
         made = onnx.load(Path(folder) / MODEL)

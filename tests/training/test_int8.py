@@ -7,32 +7,36 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper
 from onnxruntime.quantization import quantize_static
+from torch import nn
 
 from service.inference.graph.layers import Graph
 from tests.training.conftest import FASHION, TINY, Make, settled
 from training import int8
-from training.config import Recipe
-from training.data.examples import Task
 from training.data.table import data_set
 from training.deployed import Deployed
 from training.export import exported_graph
 from training.int8 import QuantisationRefused, in_int8, is_int8, layer_names, quantisable
+from training.networks.blocks import GlobalAverage, named, scaled_planes
 from training.networks.table import build
 from training.parity import layer_outputs
 
 WARMTH = 1.7
+COLOUR = data_set("cifar10").task
 
 Pixels = NDArray[np.generic]
 
 
-def exported(recipe: Recipe, task: Task) -> onnx.ModelProto:
-    torch.manual_seed(1)
-    return exported_graph(Deployed(settled(build(recipe, task)), task, WARMTH), task.input)
+def both(network: nn.Module) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """A network for CIFAR-10's pictures as float and as INT8 model."""
+    model = exported_graph(Deployed(settled(network), COLOUR, WARMTH), COLOUR.input)
+    random = torch.randint(0, 256, (20, *COLOUR.input.shape), generator=torch.Generator().manual_seed(2))
+    return model, in_int8(model, random.to(torch.uint8).numpy())
 
 
 @pytest.fixture(scope="module")
 def graph() -> onnx.ModelProto:
-    return exported(TINY, FASHION.task)
+    torch.manual_seed(1)
+    return exported_graph(Deployed(settled(build(TINY, FASHION.task)), FASHION.task, WARMTH), FASHION.task.input)
 
 
 @pytest.fixture
@@ -83,19 +87,33 @@ def test_weights_are_signed_and_scaled_per_channel_activations_unsigned(graph: o
 
 
 def test_what_lies_between_is_quantised_whatever_the_network() -> None:
-    """Of the network that has normalisations left over behind a pooling, and sums."""
-    task = data_set("cifar10").task
-    recipe = replace(TINY, data="cifar10", network="whitened-deep")
-    model = exported(recipe, task)
+    """Of the network that has bridges, and pools before it normalises."""
+    model, made = both(build(replace(TINY, data="cifar10", network="whitened-deep"), COLOUR))
     inside, last = quantisable(model.graph)
     assert {"stem.whitening", "stage1.norm1", "stage2.add", "stage3.gelu3", "pool", "head"} <= inside
     assert not {name for name in inside if name.startswith(("input.", "temperature.", "_", "probabilities"))}
     assert last == ["Gemm"]
-    random = torch.randint(0, 256, (20, *task.input.shape), generator=torch.Generator().manual_seed(2))
-    made = in_int8(model, random.to(torch.uint8).numpy())
     assert layer_names(model) <= layer_names(made)
-    held = {tensor.name: tensor for tensor in made.graph.initializer}
-    assert list(held["stage1.norm1.weight_scale"].dims) == list(held["stage1.norm1.weight_quantized"].dims)
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_a_normalisation_that_no_convolution_takes_up_stays_float() -> None:
+    model, made = both(
+        named(
+            input=scaled_planes(COLOUR),
+            conv1=nn.Conv2d(3, 4, 3),
+            relu=nn.ReLU(),
+            norm=nn.BatchNorm2d(4),
+            conv2=nn.Conv2d(4, 4, 3),
+            pool=GlobalAverage(),
+            head=nn.Linear(4, 10),
+        )
+    )
+    assert layer_names(model) <= layer_names(made)
+    norm = next(node for node in made.graph.node if node.op_type == "BatchNormalization")
+    weights = {tensor.name for tensor in made.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    assert set(norm.input[1:]) <= weights
+    assert reading(made, "relu") == reading(made, "norm") == {"QuantizeLinear"}
 
 
 def test_last_are_all_products_that_no_other_reads() -> None:

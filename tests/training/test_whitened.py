@@ -5,7 +5,7 @@ from torch import nn
 from training.config import Recipe
 from training.data.table import data_set
 from training.networks.table import build
-from training.networks.whitened import BridgedStage, Stage, Whitening
+from training.networks.whitened import BridgedStage, Stage, Whitening, halve, only_shifting
 
 TASK = data_set("cifar10").task
 
@@ -34,6 +34,16 @@ def test_the_bridge_adds_what_the_first_convolution_gives() -> None:
     torch.nn.init.zeros_(made.norm3.weight)
     first = made.gelu1(made.norm1(made.pool(made.conv1(planes))))
     assert torch.equal(made(planes), torch.nn.functional.gelu(first))
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_it_makes_no_difference_whether_pooled_or_normalised_first(negative: bool) -> None:
+    pool, norm, planes = nn.MaxPool2d(2), only_shifting(4), torch.randn(8, 4, 6, 6)
+    norm.train()(planes - 3 if negative else planes)
+    norm.bias.data.normal_()
+    assert torch.equal(halve(planes, pool, norm.eval()), norm(pool(planes)))
+    learning = norm.train()(pool(planes))
+    assert torch.equal(halve(planes, pool, norm), learning)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Whitened: a network that learns fast, after K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024."""
 
-from collections import OrderedDict
 from typing import cast
 
 import torch
@@ -33,7 +32,7 @@ class Whitening(nn.Conv2d):
         self.weight.copy_(torch.cat([kernels, -kernels]))
 
 
-class Stage(nn.Sequential):
+class Stage(nn.Module):
     """Two convolutions, the first one pooled: [N, channels, h, w] to [N, filters, h/2, w/2].
 
     The convolutions begin as the identity as far as they can (Dirac), so that depth costs nothing at first; the
@@ -41,17 +40,20 @@ class Stage(nn.Sequential):
     """
 
     def __init__(self, channels: int, filters: int) -> None:
-        super().__init__(
-            OrderedDict(
-                conv1=beginning_as_identity(channels, filters),
-                pool=nn.MaxPool2d(2),
-                norm1=only_shifting(filters),
-                relu1=nn.ReLU(),
-                conv2=beginning_as_identity(filters, filters),
-                norm2=only_shifting(filters),
-                relu2=nn.ReLU(),
-            )
-        )
+        super().__init__()
+        self.conv1 = beginning_as_identity(channels, filters)
+        self.pool = nn.MaxPool2d(2)
+        self.norm1 = only_shifting(filters)
+        self.relu1 = nn.ReLU()
+        self.conv2 = beginning_as_identity(filters, filters)
+        self.norm2 = only_shifting(filters)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Planes to planes of half the extents."""
+        halved = self.relu1(halve(self.conv1(planes), self.pool, self.norm1))
+        result: Tensor = self.relu2(self.norm2(self.conv2(halved)))
+        return result
 
 
 class BridgedStage(nn.Module):
@@ -76,7 +78,7 @@ class BridgedStage(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """Planes to planes of half the extents."""
-        kept = self.gelu1(self.norm1(self.pool(self.conv1(planes))))
+        kept = self.gelu1(halve(self.conv1(planes), self.pool, self.norm1))
         change = self.norm3(self.conv3(self.gelu2(self.norm2(self.conv2(kept)))))
         result: Tensor = self.gelu3(kept + change)
         return result
@@ -118,6 +120,15 @@ def beginning_as_identity(channels: int, filters: int) -> nn.Conv2d:
     convolution = nn.Conv2d(channels, filters, 3, padding=1, bias=False)
     nn.init.dirac_(convolution.weight[:channels])
     return convolution
+
+
+def halve(planes: Tensor, pool: nn.MaxPool2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Pool, then normalise; outside training the other way round, so that a convolution before takes up its factors.
+
+    What is largest stays so, as the factors of a normalisation without a scale are positive: both ways are the same.
+    """
+    result: Tensor = norm(pool(planes)) if norm.training else pool(norm(planes))
+    return result
 
 
 def only_shifting(filters: int) -> nn.BatchNorm2d:
