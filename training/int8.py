@@ -9,10 +9,13 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
@@ -21,6 +24,7 @@ from service.inference.graph.kinds import kind_of
 from training.evaluate import AT_ONCE, Inputs
 from training.export import MODEL
 
+ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 IN_FLOAT = frozenset({"BatchNormalization"})  # onnxruntime computes it in float, whatever its neighbours are
 
 
@@ -43,6 +47,7 @@ def in_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
     inside, last = quantisable(model.graph)
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
+    _spread_constants(prepared.graph, inside)
     add_pre_process_metadata(prepared)  # the exporter has written down the shapes that onnxruntime asks for
     with TemporaryDirectory() as folder:
         quantize_static(
@@ -53,7 +58,7 @@ def in_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in model.graph.node if node.name not in inside],
+            nodes_to_exclude=[node.name for node in prepared.graph.node if node.name not in inside],
             op_types_to_quantize=sorted({node.op_type for node in model.graph.node} - IN_FLOAT),
             extra_options={
                 "QDQKeepRemovableActivations": True,  # a ReLU is a layer, even where rounding does its work
@@ -88,6 +93,24 @@ def _reached(starts: Iterable[int], steps: Iterable[tuple[int, Iterable[str], It
             reached.add(index)
             known.update(filter(None, go_to))
     return reached
+
+
+def _spread_constants(graph: onnx.GraphProto, inside: frozenset[str]) -> None:
+    """Repeat what the preprocessing has once a channel, as mean and deviation, over the whole extent of its input.
+
+    onnxruntime computes with integers channels last, and turns the preprocessing with them; that then takes the input
+    three numbers at a time: 22 microseconds instead of 5 for each operation on 32x32 pixels. onnxruntime repeats them
+    when it loads the file, in which they take no room.
+    """
+    numbers = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    shapes = {value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    for node in [node for node in graph.node if node.op_type in ARITHMETIC and node.name not in inside]:
+        whole = np.array([1, *shapes.get(node.output[0], ())[1:]])
+        if 1 < numbers.get(node.input[1], 0) < whole.prod():
+            repeated = f"{node.output[0]}.constant"
+            graph.initializer.append(numpy_helper.from_array(whole, f"{repeated}.shape"))
+            graph.node.insert(0, helper.make_node("Expand", [node.input[1], f"{repeated}.shape"], [repeated], repeated))
+            node.input[1] = repeated
 
 
 def layer_names(model: onnx.ModelProto) -> set[str]:

@@ -9,6 +9,7 @@ from onnx import helper
 from onnxruntime.quantization import quantize_static
 from torch import nn
 
+from service.inference.graph.kinds import PLUMBING
 from service.inference.graph.layers import Graph
 from tests.training.conftest import FASHION, TINY, Make, settled
 from training import int8
@@ -95,6 +96,17 @@ def test_what_lies_between_is_quantised_whatever_the_network() -> None:
     assert last == ["Gemm"]
     assert layer_names(model) <= layer_names(made)
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_mean_and_deviation_are_repeated_over_the_extent_and_nothing_changes() -> None:
+    model, made = both(build(replace(TINY, data="cifar10"), COLOUR))
+    makers, rows = {node.output[0]: node for node in made.graph.node}, Graph.of(made).rows
+    for name in ("input.scaled.sub", "input.scaled"):
+        repeated = makers[name].input[1]
+        assert (makers[repeated].op_type, rows[repeated].kind) == ("Expand", PLUMBING)
+    pixels = np.random.default_rng(3).integers(0, 256, (2, *COLOUR.input.shape), np.uint8)
+    before, after = (layer_outputs(each, pixels)["input.scaled"] for each in (model, made))
+    np.testing.assert_array_equal(before, after)
 
 
 def test_a_normalisation_that_no_convolution_takes_up_stays_float() -> None:
