@@ -46,6 +46,14 @@ class GlobalAverage(nn.Module):
         return planes.mean(dim=tuple(range(2, planes.ndim)))
 
 
+class GlobalMaximum(nn.Module):
+    """Planes [N, channels, *extents] to the maximum of each, [N, channels]."""
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Maximum over space."""
+        return planes.amax(dim=tuple(range(2, planes.ndim)))
+
+
 def scaled_planes(task: Task) -> nn.Sequential:
     """From the input as the service sends it to float32 planes."""
     return named(planes=Planes(), scaled=Scaled(task))

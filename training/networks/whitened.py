@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.examples import Task
-from training.networks.blocks import GlobalAverage, named, scaled_planes
+from training.networks.blocks import GlobalAverage, GlobalMaximum, named, scaled_planes
 
 LEAST_SPREAD = 5e-4  # added to each eigenvalue, so that directions in which nothing varies stay small
 MEMORY = 0.4  # share of the newest batch in the normalisations' running statistics
@@ -101,7 +101,7 @@ class Whitened(nn.Module):
         self.stage1 = stage(whitening.out_channels, width)
         self.stage2 = stage(width, 4 * width)
         self.stage3 = stage(4 * width, 4 * width)
-        self.pool = GlobalAverage()
+        self.pool = GlobalMaximum() if deep else GlobalAverage()
         self.head = nn.Linear(4 * width, task.outputs, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
