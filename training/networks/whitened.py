@@ -88,8 +88,9 @@ class Whitened(nn.Module):
     """Whitening, then three stages, of two convolutions or, `deep`, three; then pooling, flatten and dense.
 
     uint8 [N, height, width, channels] in, logits float32 [N, outputs] out. Of Jordan's networks, for 94 % and for 96 %,
-    it differs in the width; in the activation of the first, which is ReLU; and in the last pooling, which is an
-    average: so the way from the last map to the classes is linear, and class activation exact.
+    it differs in the width; the first besides in the activation, which is ReLU, and in the last pooling, an average
+    instead of a maximum. By a maximum the deep one learns more: 94.2 % of CIFAR-10's test pictures instead of 93.9 (one
+    run each).
     """
 
     def __init__(self, task: Task, width: int, *, deep: bool = False) -> None:
