@@ -1,7 +1,7 @@
 """INT8: a float model becomes one of 8-bit integers, smaller and faster, with the same layers by the same names.
 
 onnxruntime quantises what lies between the first layer with weights and the last; preprocessing, temperature and
-softmax stay as they are, and so do the logits, and a normalisation that no convolution takes up. Weights are signed and
+softmax stay in float, and so do the logits, and normalisations that no convolution takes up. Weights are signed and
 have a scale per output channel, activations are unsigned and have a range each, read off as the extremes over some
 training examples. So onnxruntime's documentation advises for processors that multiply 8-bit integers without
 saturation (VNNI):
@@ -9,6 +9,7 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
 from collections.abc import Iterable
+from itertools import takewhile
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,10 @@ from training.evaluate import AT_ONCE, Inputs
 from training.export import MODEL
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-IN_FLOAT = frozenset({"BatchNormalization"})  # onnxruntime computes it in float, whatever its neighbours are
+LARGEST_CONSTANT = 1 << 20  # numbers to which one of the preprocessing is repeated: 4 MB for each session
+IN_FLOAT = frozenset(  # with integers on either side, onnxruntime computes these in float all the same
+    {"BatchNormalization", "InstanceNormalization", "LayerNormalization"}
+)
 
 
 class QuantisationRefused(ConvscopeError):
@@ -58,8 +62,9 @@ def in_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in prepared.graph.node if node.name not in inside],
-            op_types_to_quantize=sorted({node.op_type for node in model.graph.node} - IN_FLOAT),
+            nodes_to_exclude=[
+                node.name for node in prepared.graph.node if node.name not in inside or node.op_type in IN_FLOAT
+            ],
             extra_options={
                 "QDQKeepRemovableActivations": True,  # a ReLU is a layer, even where rounding does its work
                 "OpTypesToExcludeOutputQuantization": last,
@@ -96,20 +101,21 @@ def _reached(starts: Iterable[int], steps: Iterable[tuple[int, Iterable[str], It
 
 
 def _spread_constants(graph: onnx.GraphProto, inside: frozenset[str]) -> None:
-    """Repeat what the preprocessing has once a channel, as mean and deviation, over the whole extent of its input.
+    """Repeat what the preprocessing has once a channel, as mean and deviation, over the whole extent of what it yields.
 
     onnxruntime computes with integers channels last, and turns the preprocessing with them; that then takes the input
-    three numbers at a time: 22 microseconds instead of 5 for each operation on 32x32 pixels. onnxruntime repeats them
-    when it loads the file, in which they take no room.
+    three numbers at a time: 22 microseconds instead of 5 in the profile of an operation on 32x32 pixels. onnxruntime
+    repeats them when it loads the file, in which they take no room.
     """
     numbers = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
     shapes = {value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in graph.value_info}
-    for node in [node for node in graph.node if node.op_type in ARITHMETIC and node.name not in inside]:
+    before = list(takewhile(lambda node: node.name not in inside, graph.node))
+    for node in [node for node in before if node.op_type in ARITHMETIC]:
         whole = np.array([1, *shapes.get(node.output[0], ())[1:]])
-        if 1 < numbers.get(node.input[1], 0) < whole.prod():
-            repeated = f"{node.output[0]}.constant"
-            graph.initializer.append(numpy_helper.from_array(whole, f"{repeated}.shape"))
-            graph.node.insert(0, helper.make_node("Expand", [node.input[1], f"{repeated}.shape"], [repeated], repeated))
+        if 1 < numbers.get(node.input[1], 0) < whole.prod() <= LARGEST_CONSTANT:
+            repeated = f"{node.output[0]}/repeated"  # no module's name has a slash
+            graph.initializer.append(numpy_helper.from_array(whole, f"{repeated}/shape"))
+            graph.node.insert(0, helper.make_node("Expand", [node.input[1], f"{repeated}/shape"], [repeated], repeated))
             node.input[1] = repeated
 
 

@@ -56,10 +56,10 @@ async def activation(
 ) -> Response:
     """Where in one picture a class was seen.
 
-    `method` says how that was found. `cam`: exactly, for a model that is linear behind its last spatial layer; the
-    values and `bias` add up to `logit`, the score before softmax or sigmoid. `occlusion`, for any other: each value is
-    what the probability loses when that part of the picture is hidden. Place i along an axis has its centre at
-    `first + i * step` in the input that the card asks for.
+    `method` says how that was found. `cam`: exactly, for a model that is linear behind its last spatial layer or
+    each channel's average or maximum there; the values and `bias` add up to `logit`, the score before softmax or
+    sigmoid. `occlusion`, for any other: each value is what the probability loses when that part of the picture is
+    hidden. Place i along an axis has its centre at `first + i * step` in the input that the card asks for.
 
     For a signal or a volume, a map of one axis or three, always by occlusion, and no picture.
 

@@ -7,16 +7,17 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper
 from onnxruntime.quantization import quantize_static
-from torch import nn
+from torch import Tensor, nn
 
 from service.inference.graph.kinds import PLUMBING
 from service.inference.graph.layers import Graph
 from tests.training.conftest import FASHION, TINY, Make, settled
 from training import int8
+from training.config import Recipe
 from training.data.table import data_set
 from training.deployed import Deployed
 from training.export import exported_graph
-from training.int8 import QuantisationRefused, in_int8, is_int8, layer_names, quantisable
+from training.int8 import QuantisationRefused, in_int8, is_int8, quantisable
 from training.networks.blocks import GlobalAverage, named, scaled_planes
 from training.networks.table import build
 from training.parity import layer_outputs
@@ -27,8 +28,26 @@ COLOUR = data_set("cifar10").task
 Pixels = NDArray[np.generic]
 
 
-def both(network: nn.Module) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+def chain(**modules: nn.Module) -> nn.Module:
+    """From CIFAR-10's pictures to its classes by way of four channels."""
+    return named(input=scaled_planes(COLOUR), **modules, pool=GlobalAverage(), head=nn.Linear(4, 10))
+
+
+class Times(nn.Module):
+    """Each feature times a constant, which is no parameter."""
+
+    def __init__(self, *constants: float) -> None:
+        super().__init__()
+        self.constants = constants
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * torch.tensor(self.constants).reshape(1, -1, *[1] * (values.ndim - 2))
+
+
+def both(made_by: Recipe | nn.Module) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """A network for CIFAR-10's pictures as float and as INT8 model."""
+    torch.manual_seed(1)
+    network = build(made_by, COLOUR) if isinstance(made_by, Recipe) else made_by
     model = exported_graph(Deployed(settled(network), COLOUR, WARMTH), COLOUR.input)
     random = torch.randint(0, 256, (20, *COLOUR.input.shape), generator=torch.Generator().manual_seed(2))
     return model, in_int8(model, random.to(torch.uint8).numpy())
@@ -88,43 +107,41 @@ def test_weights_are_signed_and_scaled_per_channel_activations_unsigned(graph: o
 
 
 def test_what_lies_between_is_quantised_whatever_the_network() -> None:
-    """Of the network that has bridges, and pools before it normalises."""
-    model, made = both(build(replace(TINY, data="cifar10", network="whitened-deep"), COLOUR))
+    """Of the network that has bridges, and whose normalisations stand behind poolings while it learns."""
+    model, made = both(replace(TINY, data="cifar10", network="whitened-deep"))
     inside, last = quantisable(model.graph)
     assert {"stem.whitening", "stage1.norm1", "stage2.add", "stage3.gelu3", "pool", "head"} <= inside
     assert not {name for name in inside if name.startswith(("input.", "temperature.", "_", "probabilities"))}
     assert last == ["Gemm"]
-    assert layer_names(model) <= layer_names(made)
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    for name in ("stage1.norm1", "stage1.gelu1", "stage2.add", "stage3.norm3"):
+        assert reading(made, name) == {"QuantizeLinear"}, name
+    assert reading(made, "stage3.gelu3") == {"ReduceMax"}  # which has no form for integers
 
 
 def test_mean_and_deviation_are_repeated_over_the_extent_and_nothing_changes() -> None:
-    model, made = both(build(replace(TINY, data="cifar10"), COLOUR))
+    model, made = both(replace(TINY, data="cifar10"))
     makers, rows = {node.output[0]: node for node in made.graph.node}, Graph.of(made).rows
     for name in ("input.scaled.sub", "input.scaled"):
-        repeated = makers[name].input[1]
-        assert (makers[repeated].op_type, rows[repeated].kind) == ("Expand", PLUMBING)
+        assert (makers[f"{name}/repeated"].op_type, rows[f"{name}/repeated"].kind) == ("Expand", PLUMBING)
     pixels = np.random.default_rng(3).integers(0, 256, (2, *COLOUR.input.shape), np.uint8)
     before, after = (layer_outputs(each, pixels)["input.scaled"] for each in (model, made))
     np.testing.assert_array_equal(before, after)
 
 
-def test_a_normalisation_that_no_convolution_takes_up_stays_float() -> None:
-    model, made = both(
-        named(
-            input=scaled_planes(COLOUR),
-            conv1=nn.Conv2d(3, 4, 3),
-            relu=nn.ReLU(),
-            norm=nn.BatchNorm2d(4),
-            conv2=nn.Conv2d(4, 4, 3),
-            pool=GlobalAverage(),
-            head=nn.Linear(4, 10),
-        )
-    )
-    assert layer_names(model) <= layer_names(made)
-    norm = next(node for node in made.graph.node if node.op_type == "BatchNormalization")
+def test_only_constants_before_the_first_convolution_are_repeated_whatever_their_names() -> None:
+    model, made = both(named(first=chain(by=Times(1, 2, 3), conv=nn.Conv2d(3, 4, 3)), by=Times(*range(10))))
+    assert "first.by.constant" in {tensor.name for tensor in model.graph.initializer}
+    repeated = [node.output[0] for node in made.graph.node if node.op_type == "Expand"]
+    assert set(repeated) == {"first.by/repeated", "first.input.scaled/repeated", "first.input.scaled.sub/repeated"}
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, affine=True), nn.LayerNorm(30)])
+def test_a_normalisation_that_no_convolution_takes_up_stays_float(norm: nn.Module) -> None:
+    _, made = both(chain(conv1=nn.Conv2d(3, 4, 3), relu=nn.ReLU(), norm=norm, conv2=nn.Conv2d(4, 4, 3)))
+    [found] = [node for node in made.graph.node if node.op_type.endswith("Normalization")]
     weights = {tensor.name for tensor in made.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
-    assert set(norm.input[1:]) <= weights
+    assert set(found.input[1:]) <= weights
     assert reading(made, "relu") == reading(made, "norm") == {"QuantizeLinear"}
 
 

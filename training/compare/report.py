@@ -238,7 +238,7 @@ def learning(figures: Figures) -> Iterator[str]:
     """What is learnt."""
     head = "a dense layer weighs the last maps, each place with weights of its own"
     if not per_place(figures):
-        head = "the last maps are averaged; what the border and shifts between the steps change goes into the average"
+        head = "each of the last maps is pooled into one number, and so is what border and shifts change"
     yield "## What is learnt"
     yield paragraph(
         f"""That the *class* stays the same follows from none of this. Pooling loses where in its window a value stood,

@@ -73,7 +73,7 @@ async def class_activation(
 ) -> ClassActivation:
     """Where class `index` (None: the most probable) was seen in the one input `row`.
 
-    Exact, by the layers' lane, where the head after the last spatial layer is linear and that has more than one place;
+    Exact, by the layers' lane, where the head after the last spatial layer is a LinearHead and that has several places;
     else by occlusion, through the batcher, with `at_a_time` inputs in its queue. Raises MissingCard, and what
     `look_inside` and `predict` raise.
     """

@@ -1,4 +1,4 @@
-"""LinearHead: the way from the last spatial layer to the class scores, where it is linear."""
+"""LinearHead: the way from the last spatial layer to the class scores, where it is linear but for a pooling."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -73,20 +73,19 @@ class LinearHead:
         if row is None:
             return None
         if self.pooling:
-            values = np.tensordot(np.moveaxis(values * self._shares(values, axis), axis, -1), row, 1)
+            values = np.tensordot(np.moveaxis(self._parts(values, axis), axis, -1), row, 1)
         else:
             values = (values * row.reshape(values.shape)).sum(axis=axis)
         return values.T if self.turned else values, float(self.bias[index] if self.bias.size > 1 else self.bias.sum())
 
-    def _shares(self, values: Numbers, axis: int) -> Numbers:
-        """How much of each value goes into its channel's pooled one; `axis` is the channels'."""
+    def _parts(self, values: Numbers, axis: int) -> Numbers:
+        """What each place has of its channel's average or maximum; `axis` is the channels'."""
         space = tuple(other for other in range(values.ndim) if other != axis)
-        going = np.ones_like(values)
-        if self.pooling == "maximum":
-            going *= values == values.max(axis=space, keepdims=True)
-        with np.errstate(invalid="ignore"):  # where a value is no number, neither is its channel's maximum
-            shares: Numbers = going / going.sum(axis=space, keepdims=True)
-        return shares
+        there = np.ones(values.shape, bool)
+        if self.pooling == "maximum":  # past what is no number, as most of onnxruntime's kernels go
+            there = values == np.fmax.reduce(values, axis=space, keepdims=True, initial=-np.inf)
+        parts: Numbers = np.where(there, values, 0.0) / np.maximum(there.sum(axis=space, keepdims=True), 1)
+        return parts
 
     def _row(self, wanted: int, index: int) -> Numbers | None:
         """What each of `wanted` features counts for class `index`; None where there are not that many of them."""
@@ -106,7 +105,7 @@ class LinearHead:
         output: str,
         inputs: Mapping[str, Order] | None = None,
     ) -> Self | None:
-        """Read it off the graph, backwards from `output`; None where there is a layer in between that is not linear.
+        """Read it off the graph, backwards from `output`; None where one in between is neither linear nor a pooling.
 
         `inputs` says what the axes of the graph's inputs are. None, too, where it is not certain what the axes of the
         last spatial layer are, or where in the picture its places lie.
@@ -205,12 +204,12 @@ class _Walk:
         return None
 
     def _maker(self, name: str) -> onnx.NodeProto | None:
-        """None where nobody makes it, or what no standard says is linear."""
+        """None where nobody makes it, what no standard says is linear, or as another output than the first."""
         node = self._nodes[self._made_by[name]] if name in self._made_by else None
-        return node if node is not None and node.domain in STANDARD else None
+        return node if node is not None and node.domain in STANDARD and node.output[0] == name else None
 
     def _is_end_of_space(self, node: onnx.NodeProto, behind: _Linear) -> bool:
-        """Whether `node` pools all places, or reshapes what was not pooled so."""
+        """Whether `node` pools over whole axes, or reshapes what was not pooled so."""
         if self._pooled(node):
             return True
         if node.op_type not in RESHAPING or not behind.is_dense or self._features(node.input[0]) is not None:
@@ -257,7 +256,7 @@ class _Walk:
         return long[0] if len(long) == 1 and isinstance(shape[long[0]], int) else None
 
     def _pooled(self, node: onnx.NodeProto) -> set[int]:
-        """The axes over all of which `node` pools; below 0 counted from the last."""
+        """The axes over all of which `node` pools, if it names none a picture's; below 0 counted from the last."""
         if node.op_type not in POOLINGS:
             return set()
         if node.op_type.startswith("Global"):

@@ -109,13 +109,31 @@ async def test_occlusion_where_the_head_is_not_linear(serve: Serve, models: Path
     assert np.abs(values[4:, :4]).max() < 0.05
 
 
-async def test_occlusion_where_the_last_layer_has_a_single_place(serve: Serve, models: Path) -> None:
+async def test_behind_a_maximum_a_channel_counts_where_it_is_highest(serve: Serve, models: Path) -> None:
     model = tiny_onnx()
     [pool] = [node for node in model.graph.node if node.op_type == "GlobalAveragePool"]
     pool.op_type = "GlobalMaxPool"
     write_model(models / "highest" / "1" / "model.onnx", model, tiny_card(model))
     async with serve() as client:
-        assert (await ask(client, spotted(), "highest")).json()["method"] == "occlusion"
+        answer = (await ask(client, spotted(1, 5), "highest")).json()
+    values = np.array(answer["values"])
+    assert (answer["method"], answer["label"]) == ("cam", "red")
+    assert values.sum() + answer["bias"] == pytest.approx(answer["logit"], abs=1e-6)
+    places = np.argwhere(values == values.max())
+    assert places.tolist() == [[1, 5], [1, 6], [2, 5], [2, 6]]
+
+
+async def test_occlusion_where_the_last_layer_has_a_single_place(serve: Serve, models: Path) -> None:
+    model = tiny_onnx()
+    [pool] = [node for node in model.graph.node if node.op_type == "GlobalAveragePool"]
+    at = list(model.graph.node).index(pool)
+    small = helper.make_node("AveragePool", [pool.input[0]], ["small"], "small", kernel_shape=[8, 8])
+    model.graph.node.insert(at, small)
+    model.graph.node.insert(at + 1, helper.make_node("Relu", ["small"], ["bent"], "bent"))
+    pool.input[0] = "bent"
+    write_model(models / "one" / "1" / "model.onnx", model, tiny_card(model))
+    async with serve() as client:
+        assert (await ask(client, spotted(), "one")).json()["method"] == "occlusion"
 
 
 async def test_a_yes_or_no_model_has_one_score_for_both_its_labels(serve: Serve, models: Path) -> None:

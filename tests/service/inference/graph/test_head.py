@@ -98,6 +98,7 @@ LINEAR |= {
     "channels last, a cast, flatten": flattened(LAST, node("Cast", ["last"], "bent", to=1)),
     "channels last, nothing, flatten": flattened(LAST, node("Identity", ["last"], "bent")),
     "channels last, a sum, flatten": flattened(LAST, node("Add", ["last", "last"], "bent")),
+    "a maximum over nothing, flatten": flattened(node("ReduceMax", ["space"], "bent", noop_with_empty_axes=1)),
     "width before height, flatten": flattened(node("Transpose", ["space"], "bent", perm=[0, 1, 3, 2])),
     "width first, flatten": flattened(node("Transpose", ["space"], "bent", perm=[0, 3, 1, 2])),
     "width before height, mean": model(
@@ -180,6 +181,18 @@ NOT_LINEAR = {
         node("ReduceMax", ["space", "axes"], "pool"), node("Flatten", ["pool"], "flat"),
         node("MatMul", ["flat", "w"], "y"), w=weight(20, 7), axes=np.array([2]),
     ),
+    "a maximum over what nobody says": model(
+        node("ReduceMax", ["space"], "pool"), node("Flatten", ["pool"], "flat"), node("MatMul", ["flat", "w"], "y"),
+        w=weight(1, 7),
+    ),
+    "where the maximum stands": model(
+        helper.make_node("MaxPool", ["space"], ["pool", "places"], kernel_shape=[6, 4]),
+        node("Cast", ["places"], "numbers", to=1), node("Flatten", ["numbers"], "flat"),
+        node("MatMul", ["flat", "w"], "y"), w=weight(5, 7),
+    ),
+    "a maximum with the channels for height": model(
+        LAST, node("GlobalMaxPool", ["last"], "pool"), SQUEEZE, node("MatMul", ["vector", "w"], "y"), w=weight(6, 7)
+    ),
     "a pooling that counts padding": model(
         node("AveragePool", ["space"], "pool", kernel_shape=[6, 4], strides=[6, 4], pads=[0, 0, 3, 0]), SQUEEZE,
         node("MatMul", ["vector", "w"], "y"), w=weight(5, 7),
@@ -249,6 +262,16 @@ def test_each_place_counts_with_its_own_weights() -> None:
     np.testing.assert_allclose(parts[0], expected, rtol=1e-6)
 
 
+def after_space(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What comes behind the convolution, which is fed instead."""
+    behind = onnx.ModelProto()
+    behind.CopyFrom(model)
+    behind.graph.input.pop()
+    behind.graph.input.append(helper.make_tensor_value_info("space", onnx.TensorProto.FLOAT, [1, 5, 6, 4]))
+    del behind.graph.node[0]
+    return behind
+
+
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_place_of_the_map_is_that_place_of_the_picture(name: str) -> None:
     """What a place counts is what the score loses when the features of just that place are taken away."""
@@ -257,12 +280,7 @@ def test_a_place_of_the_map_is_that_place_of_the_picture(name: str) -> None:
     whole = run(LINEAR[name], {"x": X}, ["space", found.layer, found.logits])
     parts = found.maps(whole[found.layer][0], 1)
     assert parts
-    behind = onnx.ModelProto()
-    behind.CopyFrom(LINEAR[name])
-    behind.graph.input.pop()
-    behind.graph.input.append(helper.make_tensor_value_info("space", onnx.TensorProto.FLOAT, [1, 5, 6, 4]))
-    del behind.graph.node[0]
-    space = whole["space"].copy()
+    behind, space = after_space(LINEAR[name]), whole["space"].copy()
     space[:, :, 4, 1] = 0
     lost = whole[found.logits].ravel()[1] - run(behind, {"space": space}, [found.logits])[found.logits].ravel()[1]
     np.testing.assert_allclose(parts[0][4, 1], lost, rtol=1e-3, atol=1e-3)
@@ -300,14 +318,25 @@ def test_what_a_channel_counts_lies_where_its_maximum_stands(name: str) -> None:
     np.testing.assert_allclose(parts[0], expected, rtol=1e-6)
 
 
-def test_a_maximum_that_is_no_number_has_no_place() -> None:
+@pytest.mark.parametrize(("name", "odd"), [*((name, -np.inf) for name in LARGEST), ("a global maximum", np.nan)])
+def test_a_maximum_is_found_among_values_that_are_none(name: str, odd: float) -> None:
+    found = head(LARGEST[name])
+    assert found
+    space = np.arange(120.0, dtype=np.float32).reshape(1, 5, 6, 4)
+    space[:, 2, :5] = space[:, 3, 0] = odd
+    values = run(after_space(LARGEST[name]), {"space": space}, [found.logits])
+    parts = found.maps(space[0] if found.layer == "space" else space[0].transpose(1, 2, 0), 6)
+    assert parts
+    np.testing.assert_allclose(parts[0].sum() + parts[1], values[found.logits].ravel()[6], rtol=1e-5)
+
+
+def test_a_channel_without_any_number_has_no_maximum() -> None:
     found = head(LARGEST["a global maximum"])
     assert found
-    features = np.zeros((5, 6, 4))
-    features[2, 3, 1] = np.nan
+    features = np.full((5, 6, 4), np.nan)
     parts = found.maps(features, 6)
     assert parts
-    assert np.isnan(parts[0]).all()
+    assert not parts[0].any()
 
 
 @pytest.mark.parametrize(("order", "flat"), [((0, 1, 2, 3), (3, 6, 4)), ((0, 2, 3, 1), (6, 4, 3))])
