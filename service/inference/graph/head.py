@@ -18,10 +18,11 @@ from service.inference.graph.tracing import Tracer
 from service.inference.graph.window import attributes
 
 Numbers = NDArray[np.float64]
+Pooling = Literal["average", "maximum"]
 TRANSPARENT = frozenset({"Identity", "Dropout", "Cast"})
 RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-POOLINGS: dict[str, Literal["average", "maximum"]] = {
+POOLINGS: dict[str, Pooling] = {
     **dict.fromkeys(("GlobalAveragePool", "ReduceMean", "AveragePool"), "average"),
     **dict.fromkeys(("GlobalMaxPool", "ReduceMax", "MaxPool"), "maximum"),
 }
@@ -42,7 +43,7 @@ class LinearHead:
     """The last spatial layer, or the graph's input."""
     logits: str
     """The layer that holds the scores, before softmax or sigmoid."""
-    pooling: Literal["average", "maximum"] | None
+    pooling: Pooling | None
     order: Order
     """What each axis of the layer is, the batch first."""
     spans: tuple[Span | None, Span | None]
